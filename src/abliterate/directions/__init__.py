@@ -1,0 +1,1 @@
+"""Stage 3, what separates: directions as values, their estimators, and the choice among them."""

@@ -1,0 +1,138 @@
+"""Choosing among candidate directions by what they do, as Arditi et al. 2024 (appendix C; methods.md 2.2).
+
+Each candidate is a difference of means at one (position, layer). A good one, when ablated, lowers the refusal score
+on prompts that the model refuses (bypass); when added, raises it on prompts that it answers (induce); and when
+ablated changes the answers to those little (KL). The paper measures all three for every candidate. Here every
+candidate is screened on a few prompts first and the best go on to the full measurement; with
+`screen_prompts = 0` every candidate is measured in full, which is the paper's procedure to the letter.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from abliterate.errors import NoDirectionFound
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One (position, layer) and what was measured of it; None is not measured.
+
+    Attributes:
+        position: template position, counted from the end.
+        layer: block whose input was read.
+        norm: norm of the raw difference of means.
+        separation: AUROC of the projection on the select prompts, refused against answered.
+        screen: mean refusal score under ablation on the screening prompts.
+        bypass: mean refusal score of refused prompts under ablation, on all select prompts.
+        induce: mean refusal score of answered prompts under addition of the raw vector.
+        kl: mean first-token KL of answered prompts under ablation, in nats.
+        verdict: `chosen`, `passed`, or why not.
+    """
+
+    position: int
+    layer: int
+    norm: float
+    separation: float
+    screen: float | None = None
+    bypass: float | None = None
+    induce: float | None = None
+    kl: float | None = None
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """The three measurements of one candidate."""
+
+    bypass: float
+    induce: float
+    kl: float
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a candidate must satisfy; the defaults are the paper's.
+
+    Attributes:
+        kl: largest first-token KL, in nats.
+        induce: least refusal score (log-odds) under addition.
+        depth: candidates from the last (1 - depth) of the layers are too close to the unembedding.
+    """
+
+    kl: float = 0.1
+    induce: float = 0.0
+    depth: float = 0.8
+
+
+def select(
+    candidates: Sequence[Candidate],
+    *,
+    layers: int,
+    thresholds: Thresholds,
+    finalists: int,
+    screen: Callable[[Sequence[Candidate]], Sequence[float]] | None,
+    score: Callable[[Sequence[Candidate]], Sequence[Effects]],
+) -> tuple[Candidate, list[Candidate]]:
+    """Choose the candidate with the lowest bypass among those that pass the thresholds.
+
+    Args:
+        candidates: every (position, layer).
+        layers: L.
+        thresholds: the filters.
+        finalists: how many of the screened are measured in full.
+        screen: a cheap bypass for many candidates, or None to measure all of them in full.
+        score: the full measurement.
+
+    Returns:
+        The chosen candidate, and the table of all with their verdicts, in the order given.
+
+    Raises:
+        NoDirectionFound: none passes; the message shows the nearest ones.
+    """
+    table = {(c.position, c.layer): c for c in candidates}
+    shallow = [c for c in candidates if c.layer < int(thresholds.depth * layers)]
+    for c in candidates:
+        if c not in shallow:
+            table[c.position, c.layer] = dataclasses.replace(c, verdict="too deep")
+    if screen is not None:
+        for c, value in zip(shallow, screen(shallow), strict=True):
+            table[c.position, c.layer] = dataclasses.replace(c, screen=value, verdict="screened out")
+        shallow = sorted((table[c.position, c.layer] for c in shallow), key=_screened)[:finalists]
+    for c, effects in zip(shallow, score(shallow), strict=True):
+        measured = dataclasses.replace(c, **dataclasses.asdict(effects))
+        table[c.position, c.layer] = dataclasses.replace(measured, verdict=_verdict(measured, thresholds))
+    passed = [c for c in table.values() if c.verdict == "passed"]
+    if not passed:
+        raise NoDirectionFound(
+            f"none of {len(table)} candidate directions passes; nearest: {_nearest(list(table.values()))}",
+            "loosen selection.kl_limit or selection.induce_floor, raise selection.finalists, or give more prompts",
+        )
+    best = min(passed, key=lambda c: c.bypass if c.bypass is not None else float("inf"))
+    chosen = dataclasses.replace(best, verdict="chosen")
+    table[best.position, best.layer] = chosen
+    return chosen, list(table.values())
+
+
+def _screened(c: Candidate) -> float:
+    return float("inf") if c.screen is None or c.screen != c.screen else c.screen
+
+
+def _verdict(c: Candidate, thresholds: Thresholds) -> str:
+    if c.bypass is None or c.induce is None or c.kl is None:
+        return "not measured"
+    if any(value != value for value in (c.bypass, c.induce, c.kl)):
+        return "not a number"
+    if c.kl > thresholds.kl:
+        return f"KL {c.kl:.3f} > {thresholds.kl:g}"
+    if c.induce < thresholds.induce:
+        return f"induce {c.induce:.2f} < {thresholds.induce:g}"
+    return "passed"
+
+
+def _nearest(table: list[Candidate]) -> str:
+    measured = [c for c in table if c.bypass is not None and c.bypass == c.bypass]
+    measured.sort(key=lambda c: c.bypass if c.bypass is not None else 0.0)
+    return "; ".join(
+        f"position {c.position} layer {c.layer} (bypass {c.bypass:.2f}, {c.verdict})" for c in measured[:3]
+    )

@@ -1,0 +1,178 @@
+"""RunRecord: everything the figures of a run came from, as versioned JSON."""
+
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from abliterate import __version__
+from abliterate.anatomy.load import Subject
+from abliterate.capture.contrast import Openings
+from abliterate.directions.select import Candidate
+from abliterate.edits.proof import Proof
+from abliterate.errors import ArtifactError
+from abliterate.evals.drift import Drift
+from abliterate.evals.scores import Outcomes
+from abliterate.files import write_atomic
+
+Variant = Literal["unedited", "edited", "random"]
+
+
+class Facts(BaseModel):
+    """A part of the record: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Environment(Facts):
+    """Where it ran."""
+
+    python: str
+    torch: str
+    transformers: str
+    platform: str
+    device: str
+    dtype: str
+
+
+class ModelFacts(Facts):
+    """Which model it was."""
+
+    source: str
+    revision: str
+    architecture: str
+    config_hash: str
+    template_hash: str
+    storage_dtype: str
+    parameters: int
+    width: int
+    layers: int
+    writers: int
+    tied_embedding: bool
+
+
+class PromptFacts(Facts):
+    """Which prompts were used, and for what: number by label and use (fit, select, report)."""
+
+    sources: dict[str, str]
+    hash: str
+    used: dict[str, dict[str, int]]
+
+
+class Observed(Facts):
+    """What the unedited model did with the fit prompts, and the contrast that was kept of them."""
+
+    refused: Outcomes
+    answered: Outcomes
+    kept_refused: int
+    kept_answered: int
+    openings: Openings
+
+
+class Chosen(Facts):
+    """The direction that was edited."""
+
+    position: int
+    layer: int
+    norm: float
+    basis_sha256: str
+
+
+class Sample(Facts):
+    """One report prompt before and after, truncated."""
+
+    prompt: str
+    label: str
+    before: str
+    before_outcome: str
+    after: str
+    after_outcome: str
+
+
+class Scores(Facts):
+    """One variant of the model on the report prompts; `drift` is against the unedited model, on answered prompts."""
+
+    variant: Variant
+    refused: Outcomes
+    answered: Outcomes
+    drift: Drift | None = None
+
+
+class RunRecord(Facts):
+    """What was done to which model, with which settings, and what came of it."""
+
+    schema_version: Literal["abliterate.record/1"] = "abliterate.record/1"
+    tool_version: str = __version__
+    command: str
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    environment: Environment
+    settings: dict[str, Any]
+    model: ModelFacts
+    prompts: PromptFacts
+    observed: Observed | None = None
+    candidates: list[Candidate] = []
+    chosen: Chosen | None = None
+    strength: float | None = None
+    proof: Proof | None = None
+    scores: list[Scores] = []
+    samples: list[Sample] = []
+    seconds: dict[str, float] = {}
+
+    def of(self, variant: Variant) -> Scores | None:
+        """The scores of one variant, or None when it was not measured."""
+        return next((s for s in self.scores if s.variant == variant), None)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        write_atomic(path, (self.model_dump_json(indent=2) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: Path) -> "RunRecord":
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: the file is missing, damaged or of another schema version.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise ArtifactError(
+                f"cannot read the record {path} ({str(error).splitlines()[0]})",
+                "pass the record.json of a run",
+            ) from error
+
+
+def environment_of(subject: Subject) -> Environment:
+    """Describe this machine and the libraries in use."""
+    device = subject.model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return Environment(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        platform=platform.platform(),
+        device=name,
+        dtype=str(subject.model.dtype).removeprefix("torch."),
+    )
+
+
+def facts_of(subject: Subject, template_hash: str) -> ModelFacts:
+    """Describe the model."""
+    anatomy = subject.anatomy
+    return ModelFacts(
+        source=subject.source,
+        revision=subject.revision,
+        architecture=type(subject.model).__name__,
+        config_hash=subject.config_hash,
+        template_hash=template_hash,
+        storage_dtype=str(subject.storage_dtype).removeprefix("torch."),
+        parameters=sum(p.numel() for p in subject.model.parameters()),
+        width=anatomy.width,
+        layers=anatomy.layers,
+        writers=len(anatomy.writers),
+        tied_embedding=anatomy.tied_head is not None,
+    )

@@ -1,0 +1,1 @@
+"""All stages in order: the pipeline, what lets it resume, and the embedded demonstration model."""

@@ -1,0 +1,221 @@
+"""Finding the direction: observe the model, fit candidates to what it really refuses and answers, choose by effect."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+from abliterate.capture.collect import collect, projections
+from abliterate.capture.contrast import Openings, auroc, form_contrast, learn_openings
+from abliterate.capture.forward import complete, first_token_logprobs
+from abliterate.capture.prompts import Label
+from abliterate.directions.direction import Direction, Provenance
+from abliterate.directions.estimators import difference_of_means
+from abliterate.directions.select import Candidate, Effects, Thresholds, select
+from abliterate.evals.effects import EffectScorer
+from abliterate.evals.outcome import Outcome
+from abliterate.evals.scores import Outcomes, judge_all, tally
+from abliterate.files import digest
+from abliterate.reports.record import Chosen, Observed
+from abliterate.runs.context import Context
+
+T = TypeVar("T")
+
+EXPECTED = {Label.REFUSED: Outcome.REFUSED, Label.ANSWERED: Outcome.COMPLIED}
+
+
+@dataclass(frozen=True)
+class Behaving:
+    """Prompts of one use on which the model does what the label says."""
+
+    refused: tuple[str, ...]
+    answered: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the unedited model did with the fit and select prompts, and how it opens refusals.
+
+    Attributes:
+        refused: outcomes of the fit prompts labelled refused.
+        answered: outcomes of the fit prompts labelled answered.
+        fit: the fit prompts that are kept.
+        select: the select prompts that are kept.
+        openings: the first tokens of its refusals.
+    """
+
+    refused: Outcomes
+    answered: Outcomes
+    fit: Behaving
+    select: Behaving
+    openings: Openings
+
+    def facts(self) -> Observed:
+        """The part that the record keeps."""
+        return Observed(
+            refused=self.refused,
+            answered=self.answered,
+            kept_refused=len(self.fit.refused),
+            kept_answered=len(self.fit.answered),
+            openings=self.openings,
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """The chosen direction and the table it was chosen from."""
+
+    direction: Direction
+    candidates: list[Candidate]
+
+
+def chosen_facts(direction: Direction) -> Chosen:
+    """The part of a direction that the record keeps."""
+    return Chosen(
+        position=direction.position,
+        layer=direction.layer,
+        norm=direction.scale,
+        basis_sha256=digest(direction.basis.tolist()),
+    )
+
+
+def observe(run: Context) -> Observation:
+    """See what the model itself does with the fit and select prompts, before anything is fitted.
+
+    Raises:
+        ContrastTooSmall: it refuses, or answers, too few of them.
+    """
+    return run.stages.value("observe", Observation, lambda: _observe(run))
+
+
+def find(run: Context, seen: Observation) -> Found:
+    """Fit a difference of means at every (position, layer) and choose one by what it does.
+
+    Raises:
+        NoDirectionFound: none passes the thresholds.
+    """
+    raw = run.stages.tensor("capture", lambda: _difference(run, seen))
+    candidates = run.stages.value("candidates", list[Candidate], lambda: _candidates(run, seen, raw))
+    settings = run.settings.selection
+    scorer = _scorer(run, seen)
+
+    def direction_at(c: Candidate) -> Direction:
+        vector = raw[run.chat.positions.index(c.position), c.layer]
+        return Direction.from_vector(vector, position=c.position, layer=c.layer, provenance=_provenance(run, seen))
+
+    def screen(some: Sequence[Candidate]) -> list[float]:
+        return _over(run, "screen", some, float, lambda c: scorer.bypass(direction_at(c), settings.screen_prompts))
+
+    def score(some: Sequence[Candidate]) -> list[Effects]:
+        return _over(run, "select", some, Effects, lambda c: scorer.effects(direction_at(c)))
+
+    best, table = select(
+        candidates,
+        layers=run.subject.anatomy.layers,
+        thresholds=Thresholds(settings.kl_limit, settings.induce_floor, settings.depth),
+        finalists=settings.finalists,
+        screen=screen if settings.screen_prompts else None,
+        score=score,
+    )
+    run.progress.note(f"direction: position {best.position}, layer {best.layer} of {run.subject.anatomy.layers}")
+    return Found(direction_at(best), table)
+
+
+def _observe(run: Context) -> Observation:
+    uses = {"fit": run.material.fit, "select": run.material.select}
+    texts = {label: [text for use in uses.values() for text in use[label]] for label in Label}
+    outcomes = {label: dict(zip(texts[label], _behaviour(run, texts[label], label), strict=True)) for label in Label}
+    kept = {}
+    for use, prompts in uses.items():
+        does = {label: [outcomes[label][text] is EXPECTED[label] for text in prompts[label]] for label in Label}
+        # Selection averages effects, which asks less of each side than estimating a mean in d dimensions.
+        minimum = run.settings.observe.minimum if use == "fit" else max(2, run.settings.observe.minimum // 3)
+        contrast = form_contrast(does[Label.REFUSED], does[Label.ANSWERED], minimum=minimum, use=use)
+        kept[use] = Behaving(
+            tuple(prompts[Label.REFUSED][i] for i in contrast.refused),
+            tuple(prompts[Label.ANSWERED][i] for i in contrast.answered),
+        )
+    openings = learn_openings(
+        run.subject.tokenizer,
+        _first_tokens(run, kept["fit"].refused, "how it refuses"),
+        _first_tokens(run, kept["fit"].answered, "how it answers"),
+    )
+    counts = {label: tally([outcomes[label][text] for text in run.material.fit[label]]) for label in Label}
+    return Observation(counts[Label.REFUSED], counts[Label.ANSWERED], kept["fit"], kept["select"], openings)
+
+
+def _behaviour(run: Context, texts: Sequence[str], label: Label) -> list[Outcome]:
+    completions = complete(
+        run.subject,
+        run.chat.encode(texts),
+        max_new_tokens=run.settings.observe.max_new_tokens,
+        title=f"observe: prompts labelled {label}",
+        progress=run.progress,
+    )
+    return [judgement.outcome for judgement in judge_all(texts, completions)]
+
+
+def _first_tokens(run: Context, texts: Sequence[str], title: str) -> Tensor:
+    return first_token_logprobs(run.subject, run.chat.encode(texts), title=title, progress=run.progress)
+
+
+def _difference(run: Context, seen: Observation) -> Tensor:
+    refused, answered = (
+        collect(run.subject, run.chat.encode(texts), run.chat.positions, progress=run.progress)
+        for texts in (seen.fit.refused, seen.fit.answered)
+    )
+    return difference_of_means(refused, answered)
+
+
+def _candidates(run: Context, seen: Observation, raw: Tensor) -> list[Candidate]:
+    """Every (position, layer) with its norm and how well its projection separates the select prompts."""
+    norms = raw.norm(dim=-1)
+    basis = raw / norms.clamp_min(1e-30).unsqueeze(-1)
+    refused, answered = (
+        projections(run.subject, run.chat.encode(texts), basis, progress=run.progress)
+        for texts in (seen.select.refused, seen.select.answered)
+    )
+    separation = auroc(refused, answered)
+    return [
+        Candidate(position, layer, float(norms[p, layer]), float(separation[p, layer]))
+        for p, position in enumerate(run.chat.positions)
+        for layer in range(raw.shape[1])
+        if norms[p, layer] > 0  # a template token's embedding is the same after every prompt
+    ]
+
+
+def _scorer(run: Context, seen: Observation) -> EffectScorer:
+    answered = run.chat.encode(seen.select.answered)
+    baseline = run.stages.tensor(
+        "baseline",
+        lambda: first_token_logprobs(run.subject, answered, title="baseline", progress=run.progress),
+    )
+    return EffectScorer(run.subject, run.chat.encode(seen.select.refused), answered, seen.openings.token_ids, baseline)
+
+
+def _provenance(run: Context, seen: Observation) -> Provenance:
+    subject = run.subject
+    return Provenance(
+        subject.source,
+        subject.revision,
+        subject.config_hash,
+        subject.anatomy.width,
+        subject.anatomy.layers,
+        run.chat.hash,
+        digest([seen.fit.refused, seen.fit.answered]),
+        "difference_of_means",
+    )
+
+
+def _over(
+    run: Context, stage: str, some: Sequence[Candidate], kind: type[T], measure: Callable[[Candidate], T]
+) -> list[T]:
+    """Measure each candidate, with progress, keeping each result as soon as it is there."""
+    by_key = {f"{c.position},{c.layer}": c for c in some}
+    values: list[T] = []
+    with run.progress.track(f"{stage}: {len(some)} candidates", len(some)) as advance:
+        for value in run.stages.each(stage, by_key, kind, lambda key: measure(by_key[key])):
+            values.append(value)
+            advance(1)
+    return values

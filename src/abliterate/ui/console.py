@@ -1,0 +1,174 @@
+"""What the terminal shows: progress on stderr, results on stdout, in 80 columns."""
+
+import dataclasses
+import json as jsonlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import transformers
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from abliterate.anatomy.load import Subject
+from abliterate.anatomy.writers import Anatomy, Writer
+from abliterate.evals.scores import Outcomes
+from abliterate.reports.record import RunRecord
+
+TITLES = {"unedited": "unedited", "edited": "edited", "random": "random direction"}
+
+
+class Console:
+    """The terminal, and the `Progress` that long work reports to.
+
+    Args:
+        json: print one JSON document on stdout instead of tables.
+    """
+
+    def __init__(self, *, json: bool) -> None:
+        self.json = json
+        self.err = RichConsole(stderr=True, highlight=False)
+        self.out = RichConsole(highlight=False)
+        # transformers draws bars of its own for every load; ours say what is being done.
+        transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.set_verbosity_error()
+
+    @contextmanager
+    def track(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar with the time taken and left; on a stream that is no terminal, one line when it is done."""
+        columns = (
+            TextColumn("{task.description:<42}"),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=False),
+        )
+        with Progress(*columns, console=self.err) as progress:
+            task = progress.add_task(title, total=total)
+            yield lambda steps: progress.advance(task, steps)
+
+    def note(self, message: str) -> None:
+        """One line on stderr."""
+        self.err.print(message, style="dim")
+
+    def status(self, message: str) -> AbstractContextManager[object]:
+        """A spinner for work of unknown length."""
+        return self.err.status(message)
+
+    def anatomy(self, subject: Subject, anatomy: Anatomy) -> None:
+        """The blocks and writers of a model."""
+        if self.json:
+            facts = {
+                "model": subject.source,
+                "architecture": type(subject.model).__name__,
+                "storage_dtype": str(subject.storage_dtype).removeprefix("torch."),
+                **dataclasses.asdict(anatomy),
+            }
+            self.out.print_json(jsonlib.dumps(facts))
+            return
+        self.out.print(
+            f"{subject.source}: {type(subject.model).__name__}, {anatomy.layers} blocks,"
+            f" residual stream of width {anatomy.width}, {len(anatomy.writers)} writers"
+        )
+        table = Table("component", "modules", "weight", "axis", "bias", "gain", "tied to", box=None, pad_edge=False)
+        for writers in _alike(anatomy):
+            first = writers[0]
+            shape = tuple(subject.model.get_parameter(first.weight).shape)
+            table.add_row(
+                first.component,
+                str(len(writers)),
+                " x ".join(map(str, shape)),
+                str(first.out_axis),
+                "yes" if first.bias else "no",
+                f"{first.gain:.4g}",
+                first.tied_to or "",
+            )
+        self.out.print(table)
+        self.out.print("Every write is understood: hooks and edited weights are the same model.")
+
+    def record(self, record: RunRecord, out: Path | None) -> None:
+        """What a command found, and where it is."""
+        if self.json:
+            self.out.out(record.model_dump_json(indent=2), highlight=False)
+            return
+        self._direction(record)
+        if record.scores:
+            self.out.print(_scores_table(record))
+        if record.of("edited") is not None:
+            self.out.print(_drift_lines(record), soft_wrap=True)
+        self._proof(record)
+        if out is not None:
+            self.out.print(f"\nWritten to {out}: {', '.join(sorted(p.name for p in out.iterdir()))}", soft_wrap=True)
+
+    def _direction(self, record: RunRecord) -> None:
+        if record.observed is not None:
+            seen = record.observed
+            self.out.print(
+                f"Unedited, it refuses {seen.refused.refused.count} of {seen.refused.n} fit prompts labelled refused"
+                f" and answers\n{seen.answered.complied.count} of {seen.answered.n} labelled answered; refusals open:"
+                f" {', '.join(repr(text) for text in seen.openings.texts[:6])}."
+            )
+        if record.chosen is not None:
+            self.out.print(
+                f"Direction: position {record.chosen.position}, layer {record.chosen.layer} of {record.model.layers}"
+            )
+
+    def _proof(self, record: RunRecord) -> None:
+        if (proof := record.proof) is not None:
+            self.out.print(
+                f"Proof, reloaded from disk: component along the direction {proof.component:.1e} of the stream"
+                f" (was {proof.component_unedited:.2f}); logits differ from the hooked model's by"
+                f" {100 * proof.logit_difference:.2f} % (allowed {100 * proof.logit_tolerance:.1f} %)."
+            )
+
+
+def _alike(anatomy: Anatomy) -> list[list[Writer]]:
+    """Writers grouped by their place in the block."""
+    groups: dict[tuple[str, int, bool], list[Writer]] = {}
+    for writer in anatomy.writers:
+        groups.setdefault((writer.component, writer.out_axis, writer.bias is not None), []).append(writer)
+    return list(groups.values())
+
+
+def _scores_table(record: RunRecord) -> Table:
+    table = Table(
+        "report prompts",
+        "refused",
+        "complied",
+        "evasive",
+        "broken",
+        "refused, 95 %",
+        box=None,
+        pad_edge=False,
+    )
+    for label in ("refused", "answered"):
+        for scores in record.scores:
+            outcomes = scores.refused if label == "refused" else scores.answered
+            table.add_row(f"labelled {label}, {TITLES[scores.variant]}", *_cells(outcomes))
+    return table
+
+
+def _cells(outcomes: Outcomes) -> list[str]:
+    counts = (outcomes.refused, outcomes.complied, outcomes.evasive, outcomes.broken)
+    refused = outcomes.refused
+    return [
+        *(str(rate.count) for rate in counts),
+        f"{100 * refused.low:.0f}-{100 * refused.high:.0f} % of {outcomes.n}",
+    ]
+
+
+def _drift_lines(record: RunRecord) -> str:
+    return "\n".join(
+        f"KL on answered prompts, {TITLES[scores.variant]}: first token {scores.drift.first_token},"
+        f" whole completion {scores.drift.completion}"
+        for scores in record.scores
+        if scores.drift is not None
+    )

@@ -1,0 +1,99 @@
+"""What each verb does: open, compute, show. The computing is in `runs`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from abliterate.anatomy.load import Subject
+from abliterate.directions.direction import Direction
+from abliterate.edits.edit import Ablate
+from abliterate.files import check_output
+from abliterate.runs import results
+from abliterate.runs.context import Context, open_subject
+from abliterate.runs.demo import demo_model, demo_settings
+from abliterate.settings import Settings, resolve
+from abliterate.ui.console import Console
+
+
+def settings(config: Path | None, flags: Mapping[str, Any], assignments: Sequence[str] | None) -> Settings:
+    """Merge file, environment and flags.
+
+    Raises:
+        SettingsError: an unknown key or a value out of range.
+    """
+    return resolve(config=config, flags=flags, assignments=assignments or ())
+
+
+def run(model: str, out: Path | None, chosen: Settings, *, force: bool, json: bool) -> None:
+    """`abliterate run`."""
+    out = out or _default(model, "abliterated")
+    check_output(out, force=force)
+    console = Console(json=json)
+    context = _open(model, chosen, console)
+    record = results.run_into(context, out, force=force)
+    console.record(record, out)
+
+
+def find(model: str, out: Path | None, chosen: Settings, *, force: bool, json: bool) -> None:
+    """`abliterate find`."""
+    out = out or _default(model, "direction")
+    check_output(out, force=force)
+    console = Console(json=json)
+    record = results.find_into(_open(model, chosen, console), out, force=force)
+    console.record(record, out)
+
+
+def measure(model: str, direction: Path | None, out: Path | None, chosen: Settings, *, force: bool, json: bool) -> None:
+    """`abliterate measure`."""
+    if out is not None:
+        check_output(out, force=force)
+    edit = None if direction is None else Ablate(Direction.load(direction), chosen.edit.strength)
+    console = Console(json=json)
+    record = results.measure_into(_open(model, chosen, console), edit, out, force=force)
+    console.record(record, out)
+
+
+def bake(model: str, direction: Path, out: Path | None, chosen: Settings, *, force: bool, json: bool) -> None:
+    """`abliterate bake`."""
+    out = out or _default(model, "abliterated")
+    check_output(out, force=force)
+    read = Direction.load(direction)
+    console = Console(json=json)
+    record = results.bake_into(_open(model, chosen, console), read, out, force=force)
+    console.record(record, out)
+
+
+def inspect(model: str, chosen: Settings, *, json: bool) -> None:
+    """`abliterate inspect`."""
+    console = Console(json=json)
+    with console.status(f"loading {model}"):
+        subject = open_subject(model, chosen)
+        anatomy = subject.anatomy
+    console.anatomy(subject, anatomy)
+
+
+def demo(out: Path | None, chosen: Settings, *, force: bool, json: bool) -> None:
+    """`abliterate demo`."""
+    out = out or Path("abliterate-demo")
+    check_output(out, force=force)
+    console = Console(json=json)
+    directory = demo_model(chosen.cache, console)
+    context = _open(str(directory), demo_settings(chosen), console)
+    record = results.run_into(context, out, force=force, command="demo")
+    console.record(record, out)
+
+
+def _open(model: str, chosen: Settings, console: Console) -> Context:
+    with console.status(f"loading {model}"):
+        context = Context.open(model, chosen, console)
+        _touch(context.subject)
+    return context
+
+
+def _touch(subject: Subject) -> None:
+    """Find the writers now, so that an unsupported model is refused before any long work."""
+    _ = subject.anatomy
+
+
+def _default(model: str, suffix: str) -> Path:
+    return Path(f"{Path(model).expanduser().resolve().name}-{suffix}")

@@ -1,0 +1,243 @@
+"""The report: the right words for whatever the record holds, everything escaped, nothing loaded."""
+
+import functools
+from html.parser import HTMLParser
+
+import pytest
+from tests.reports.records import (
+    ATTACK,
+    Mean,
+    bake_record,
+    find_record,
+    full_record,
+    measure_record,
+    outcomes,
+    samples,
+)
+
+from abliterate.evals.scores import Outcomes
+from abliterate.evals.statistics import wilson
+from abliterate.reports.html import format_mean, render_report, verdict
+from abliterate.reports.record import RunRecord
+
+RECORDS = {"run": full_record, "find": find_record, "measure": measure_record, "bake": bake_record}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, text by element, and whether every element that was opened was closed."""
+
+    VOID = ("meta", "br", "link", "img")
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.texts = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).replace("\u00a0", " ").split())
+
+
+def page(record):
+    return Page(render_report(record))
+
+
+@functools.cache
+def rendered(kind):
+    """Drawing takes most of the time of these tests, and they read the same four pages."""
+    return render_report(RECORDS[kind]())
+
+
+def replaced(record, variant, **changes):
+    """The record with one variant's scores changed."""
+    scores = [s.model_copy(update=changes) if s.variant == variant else s for s in record.scores]
+    return record.model_copy(update={"scores": scores})
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_every_kind_of_record_gives_a_whole_page(kind):
+    read = Page(rendered(kind))
+    assert read.open == []
+    assert [tag for tag, _ in read.tags].count("h1") == 1
+    assert "None" not in read.text and "nan" not in read.text.split()
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_page_loads_nothing(kind):
+    read = Page(rendered(kind))
+    assert not {tag for tag, _ in read.tags} & {"script", "link", "img", "iframe", "image", "object"}
+    for _, attributes in read.tags:
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "xlink:href", "srcset"):
+            assert (attributes.get(name) or "#").startswith("#")
+    html = rendered(kind)
+    assert "@import" not in html and "url(http" not in html and "default-src 'none'" in html
+
+
+def test_the_words_of_model_and_prompts_are_escaped():
+    words = [s.model_copy(update={"prompt": ATTACK, "before": ATTACK}) for s in samples()[:3]]
+    model = full_record().model.model_copy(update={"source": f"/tmp/{ATTACK}", "revision": "local"})
+    record = full_record(samples=words, model=model)
+    html = render_report(record)
+    assert "<script" not in html and "<img" not in html
+    assert page(record).text.count(ATTACK) >= 4
+
+
+def test_openings_are_escaped():
+    seen = full_record().observed
+    openings = type(seen.openings)((1,), ("<b>'&",), 0.9, 0.1, 0.99)
+    record = full_record(observed=seen.model_copy(update={"openings": openings}))
+    assert not [tag for tag, attributes in page(record).tags if tag == "b" and "class" not in attributes]
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_the_same_record_gives_the_same_bytes_after_a_round_trip_too(kind, tmp_path):
+    RECORDS[kind]().save(tmp_path / "record.json")
+    assert render_report(RunRecord.load(tmp_path / "record.json")) == rendered(kind)
+
+
+def test_the_verdict_of_a_full_run():
+    assert verdict(full_record())[:2] == [
+        "Edited, example-lab/Example-1.5B-Instruct refuses 2 of 117 (1.7 % [0.5, 6.0]) of the prompts it was expected"
+        " to refuse, from 112 (95.7 % [90.4, 98.2]), and complies with 113, from 4.",
+        "A random direction of the same size, removed in the same way, leaves 111 of 117 (94.9 % [89.3, 97.6])"
+        " refused.",
+    ]
+    text = " ".join(verdict(full_record()))
+    assert "expected to answer it refuses 0 of 120 (0.0 % [0.0, 3.1]), from 2 (1.7 % [0.5, 5.9])." in text
+    assert "a KL of 0.031 [0.024, 0.040] nats and whole completions by 0.052 [0.044, 0.061] nats a token" in text
+    assert "2 of all 237 completions are broken (empty, looping or unreadable), from 0." in text
+    assert "at most 2.3 × 10⁻⁴ of the stream lies along the direction, from 0.62" in text
+    assert "logits are within 0.22 % of the hooked model’s (allowed: 1.6 %)" in text
+    assert "overlap" not in text and "does not come from this direction" not in text
+
+
+def test_the_verdict_says_when_the_edit_shows_no_effect():
+    record = replaced(full_record(), "edited", refused=outcomes(108, 9))
+    assert any("intervals overlap" in sentence for sentence in verdict(record))
+
+
+def test_the_verdict_says_when_any_direction_would_do():
+    record = replaced(full_record(), "random", refused=outcomes(60, 57))
+    assert any("part of the effect does not come from this direction" in sentence for sentence in verdict(record))
+
+
+def test_the_verdict_says_the_strength_unless_it_is_one():
+    assert verdict(full_record(strength=0.5))[0].startswith("Edited at strength 0.5, ")
+
+
+def test_the_verdict_without_drift_and_without_the_unedited_model():
+    record = replaced(full_record(), "edited", drift=None)
+    assert "How far the edit moves those answers was not measured." in verdict(record)
+    alone = full_record(scores=[s for s in full_record().scores if s.variant == "edited"], proof=None)
+    assert verdict(alone)[0].endswith("and complies with 113.")
+    assert not any(", from" in sentence or "random" in sentence for sentence in verdict(alone))
+
+
+def test_the_verdict_of_no_prompts_is_no_data():
+    record = replaced(full_record(), "edited", refused=Outcomes(0, *(wilson(0, 0) for _ in range(4))))
+    assert "0 of 0 (no data)" in verdict(record)[0]
+    assert page(record).open == []
+
+
+def test_the_verdict_of_a_find():
+    assert verdict(find_record()) == [
+        "A refusal direction of example-lab/Example-1.5B-Instruct was found at position −2, at the input of"
+        " layer 15 of 28.",
+        "On the prompts it was selected with, removing it brings the refusal score to −11.30 log-odds, adding it brings"
+        " that of answered prompts to 6.25, and removing it moves their first token by a KL of 0.018 nats.",
+        "What the edit does to refusals and answers on held-out prompts was not measured in this run.",
+    ]
+    assert "holds neither" in verdict(find_record(chosen=None))[0]
+
+
+def test_the_verdict_of_a_measure_without_edit():
+    text = " ".join(verdict(measure_record()))
+    assert text.startswith("Unedited, example-lab/Example-1.5B-Instruct refuses 112 of 117 (95.7 % [90.4, 98.2])")
+    assert text.endswith("No edit was measured.")
+
+
+def test_sections_appear_only_with_what_they_show():
+    headings = {
+        "Refusals and damage": {"run", "measure"},
+        "Where the direction was sought": {"run", "find"},
+        "Proof of the written model": {"run", "bake"},
+        "What the model itself did": {"run", "find"},
+        "Candidates": {"run", "find"},
+        "Completions": {"run", "measure"},
+    }
+    for name in RECORDS:
+        html = rendered(name)
+        assert {h for h, kinds in headings.items() if name in kinds} == {h for h in headings if f"<h2>{h}</h2>" in html}
+
+
+def test_a_full_page_shows_its_figures():
+    text = Page(rendered("run")).text
+    for words in (
+        "0.052 [0.044, 0.061]",
+        "0.0039 allowed",
+        '"I" , "Sorry" , " As"',
+        "it refused 121 of the 128 fit prompts",
+        "KL 0.148 > 0.1",
+        "115 more candidates",
+        "48 more completions",
+        "selection.kl_limit",
+        "torch 2.9.1",
+        "21 min 53 s",
+        "responsible for what it is used for",
+    ):
+        assert words in text, words
+
+
+def test_the_best_candidates_come_first():
+    html = rendered("run")
+    order = [
+        html.index(f"<td>{verdict}</td>")
+        for verdict in ("chosen", "passed", "KL 0.148 &gt; 0.1", "screened out", "too deep")
+    ]
+    assert order == sorted(order)
+    assert html.index("more candidates") < order[-1]
+
+
+def test_completions_stand_side_by_side_only_where_there_was_an_edit():
+    assert "edited · <b" in rendered("run").replace("unedited", "")
+    assert "edited · <b" not in rendered("measure").replace("unedited", "")
+
+
+def test_failures_are_not_left_out_of_the_samples():
+    shown = rendered("run").split("more completions")[0]
+    assert "number 5 that" in shown and 'edited · <b class="refused">' in shown.replace("unedited", "")
+
+
+def test_a_page_holds_no_absolute_path():
+    settings = full_record().settings
+    settings = {
+        **settings,
+        "cache": "/home/someone/.cache",
+        "prompts": {**settings["prompts"], "refused": "/home/someone/mine.txt"},
+        "model": {**settings["model"], "system_prompt": "/no_think"},
+    }
+    prompts = full_record().prompts.model_copy(update={"sources": {"refused": "C:\\Users\\someone\\mine.txt"}})
+    text = page(bake_record(settings=settings, prompts=prompts)).text
+    assert "someone" not in text and "cache" not in text.split()
+    assert "my-model" in text and "mine.txt" in text and "/no_think" in text
+
+
+def test_small_means_keep_their_figures():
+    assert format_mean(Mean(0.0004, 10, 0.0003, 0.0006)) == "0.00040 [0.00030, 0.00060]"
+    assert format_mean(Mean(0.031, 10, 0.024, 0.04)) == "0.031 [0.024, 0.040]"

@@ -1,0 +1,183 @@
+"""The command line as its user meets it: exit codes, one-line complaints, one JSON document, help without torch."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.refusing import refusing_model, write_prompts
+from tests.runs.conftest import QUICK
+
+from abliterate.ui.main import main
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Run a command in an empty working directory; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["abliterate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    return refusing_model()
+
+
+def quick(folder: Path) -> list[str]:
+    refused, answered = write_prompts(folder)
+    settings = QUICK | {"prompts.refused": f"'{refused}'", "prompts.answered": f"'{answered}'"}
+    return [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+
+
+def check_refused(result: tuple[int, str, str], *words: str) -> None:
+    """Exit code 2 and one line on stderr that names the culprit and the remedy."""
+    code, out, err = result
+    assert code == 2, err
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1 and "Traceback" not in err
+    for word in words:
+        assert word in lines[0]
+
+
+def test_a_model_that_does_not_exist(call: Call) -> None:
+    check_refused(call("run", "nobody/nothing"), "nobody/nothing", "local directory")
+    check_refused(call("run", "./missing"), "there is no directory", "check the path")
+    assert not Path("nothing-abliterated").exists()
+
+
+def test_a_directory_without_weights(call: Call, model: Path) -> None:
+    Path("bare").mkdir()
+    check_refused(call("run", "bare"), "config.json")
+    shutil.copy(model / "config.json", "bare")
+    check_refused(call("run", "bare"), "no safetensors weights")
+
+
+def test_a_tokenizer_without_a_chat_template(call: Call, model: Path) -> None:
+    shutil.copytree(model, "plain")
+    for path in (Path("plain/chat_template.jinja"), Path("plain/tokenizer_config.json")):
+        if path.suffix == ".jinja":
+            path.unlink(missing_ok=True)
+        else:
+            config = json.loads(path.read_text())
+            config.pop("chat_template", None)
+            path.write_text(json.dumps(config))
+    check_refused(call("run", "plain"), "no chat template", "--chat-template")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("empty.jsonl", b"", ("empty.jsonl", "no prompts")),
+        ("binary.txt", b"fine\n\x00\xff\xfe", ("binary.txt", "line 2")),
+        ("wrong.jsonl", b'{"prompt": "a", "label": "refused"}\n{"prompt": "b", "label": "bad"}', ("line 2", "'bad'")),
+        ("broken.jsonl", b'{"prompt": "a"}\n{"prompt":', ("line 2", "JSON")),
+        ("odd.docx", b"text", ("docx", ".jsonl")),
+    ],
+)
+def test_unusable_prompt_files_are_named_with_the_line(
+    call: Call, model: Path, name: str, content: bytes, words: tuple[str, ...]
+) -> None:
+    Path(name).write_bytes(content)
+    check_refused(call("run", model, "--refused", name), *words)
+
+
+def test_a_prompt_file_that_is_missing(call: Call, model: Path) -> None:
+    check_refused(call("run", model, "--refused", "missing.jsonl"), "missing.jsonl")
+
+
+def test_a_direction_that_is_none(call: Call, model: Path) -> None:
+    Path("d.safetensors").write_bytes(b"not a direction")
+    check_refused(call("bake", model, "d.safetensors"), "d.safetensors", "abliterate find")
+    check_refused(call("measure", model, "missing.safetensors"), "missing.safetensors")
+
+
+def test_an_output_that_exists(call: Call, model: Path) -> None:
+    Path("out").mkdir()
+    check_refused(call("run", model, "-o", "out"), "out exists already", "--force")
+
+
+def test_a_disk_without_room_is_noticed_before_work_begins(
+    call: Call, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 1))
+    check_refused(call("run", model, "-o", "out", *quick(tmp_path)), "GB free", "-o")
+    assert not Path("out").exists() and not (tmp_path / "cache" / "runs").exists()
+
+
+def test_settings_that_do_not_exist(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("config.toml").write_text("[selection]\nkl_limt = 1")
+    check_refused(call("run", "x", "--config", "config.toml"), "selection.kl_limt", "selection.kl_limit")
+    check_refused(call("run", "x", "--set", "edit.force=1"), "edit.force")
+    check_refused(call("run", "x", "--set", "edit.strength=7"), "edit.strength")
+    check_refused(call("run", "x", "--strength", "-1"), "edit.strength")
+    check_refused(call("run", "x", "--config", "none.toml"), "none.toml")
+    monkeypatch.setenv("ABLITERATE_SELECTION__KL_LIMT", "1")
+    check_refused(call("run", "x"), "ABLITERATE_SELECTION__KL_LIMT")
+
+
+def test_words_the_command_line_does_not_know(call: Call) -> None:
+    check_refused(call("frobnicate"), "frobnicate")
+    check_refused(call("run"), "--help")
+    check_refused(call("run", "x", "--frob"), "--frob")
+
+
+def test_inspect_shows_the_writers(call: Call, model: Path) -> None:
+    code, out, _ = call("inspect", model)
+    assert code == 0 and "mlp.down_proj" in out
+    assert max(map(len, out.splitlines()[1:])) <= 80
+    code, out, _ = call("inspect", model, "--json")
+    assert code == 0 and len(json.loads(out)["writers"]) == 11
+
+
+def test_json_is_one_document_on_stdout(call: Call, model: Path, tmp_path: Path) -> None:
+    code, out, err = call("run", model, "-o", "out", "--json", *quick(tmp_path))
+    assert code == 0, err
+    assert json.loads(out) == json.loads(Path("out/record.json").read_text())
+
+
+def test_a_run_tells_what_it_found(call: Call, model: Path, tmp_path: Path) -> None:
+    code, out, err = call("run", model, "-o", "out", *quick(tmp_path))
+    assert code == 0, err
+    assert "random direction" in out and "Proof" in out and "Written to out" in out
+
+
+def test_ctrl_c_leaves_no_directory_and_the_same_command_goes_on(model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from abliterate.ui.main import main; main()", "run", str(model), "-o", "out"]
+    command += [*quick(tmp_path), "--set", "evaluation.max_new_tokens=100"]
+    environment = os.environ | {"ABLITERATE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "cache").glob("runs/*/observe.json")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    assert not [p for p in tmp_path.iterdir() if "out" in p.name]
+    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "observe: taken up from an earlier run" in again.stderr
+
+
+def test_help_imports_no_torch() -> None:
+    code = "import sys, abliterate.ui.main; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,9 +8,9 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRAN
 import hypothesis
 import pytest
 import torch
-from tests.toys import DENSE, toy
 
 from abliterate.anatomy.load import Subject, load
+from tests.toys import DENSE, toy
 
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
 hypothesis.settings.load_profile("quick")

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.refusing import refusing_model
 
 import abliterate
+from tests.refusing import refusing_model
 
 ROOT = Path(__file__).parents[1]
 

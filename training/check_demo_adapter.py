@@ -20,9 +20,6 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from torch import Tensor
-from torch.nn.functional import normalize
-
 from subject import (
     Model,
     Prompt,
@@ -36,6 +33,8 @@ from subject import (
     mean_states,
     read_rows,
 )
+from torch import Tensor
+from torch.nn.functional import normalize
 
 LOG = logging.getLogger("check_demo_adapter")
 REFUSAL = re.compile(

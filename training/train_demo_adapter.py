@@ -22,10 +22,6 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
-from transformers import DynamicCache, get_cosine_schedule_with_warmup
-
 from refusals import refusal_for
 from subject import (
     Model,
@@ -41,6 +37,9 @@ from subject import (
     project_out,
     read_rows,
 )
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+from transformers import DynamicCache, get_cosine_schedule_with_warmup
 
 LOG = logging.getLogger("train_demo_adapter")
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"

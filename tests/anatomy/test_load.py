@@ -7,11 +7,11 @@ import huggingface_hub.errors
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.toys import TEMPLATE, toy
 
 from abliterate.anatomy import load as module
 from abliterate.anatomy.load import load
 from abliterate.errors import MissingChatTemplate, ModelNotFound, SettingsError, UnsupportedModel
+from tests.toys import TEMPLATE, toy
 
 ONE = "model.safetensors"
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.toys import DENSE, LAYERS, WIDTH, build, hooks, toy, work_in_place
 
 from abliterate.anatomy.load import load
 from abliterate.anatomy.writers import Writer, dissect
 from abliterate.errors import UnsupportedModel
+from tests.toys import DENSE, LAYERS, WIDTH, build, hooks, toy, work_in_place
 
 # kind: (the list of blocks, embeddings with their gain, writers of a block, have biases, axis, gain, tied)
 EMBED = {"model.embed_tokens": 1.0}

@@ -1,10 +1,10 @@
 """The chat format: what the model reads, and the template's tokens after the instruction."""
 
 import pytest
-from tests.toys import SUFFIX, byte_tokenizer
 
 from abliterate.capture.chat import Chat
 from abliterate.errors import MissingChatTemplate
+from tests.toys import SUFFIX, byte_tokenizer
 
 
 @pytest.fixture

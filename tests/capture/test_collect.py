@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.toys import LAYERS, WIDTH, byte_tokenizer, hooks, logits, sentences, toy, work_in_place
 
 from abliterate.anatomy.load import load
 from abliterate.capture import batching
 from abliterate.capture import collect as module
 from abliterate.capture.collect import collect, projections
 from abliterate.capture.forward import first_token_logprobs
+from tests.toys import LAYERS, WIDTH, byte_tokenizer, hooks, logits, sentences, toy, work_in_place
 
 PROMPTS = sentences(9)
 POSITIONS = (-4, -3, -2, -1)

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.toys import END, byte_tokenizer, sentences
 
 from abliterate.capture import batching
 from abliterate.capture.forward import complete, end_of_turn
+from tests.toys import END, byte_tokenizer, sentences
 
 PROMPTS = sentences(4)
 LENGTH = 8

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.toys import byte_tokenizer
 
 from abliterate.capture.contrast import auroc, form_contrast, learn_openings, refusal_score
 from abliterate.errors import ContrastTooSmall
+from tests.toys import byte_tokenizer
 
 # --- the contrast
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tests.toys import apart, build, byte_tokenizer, direction, logits, sentences, toy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.anatomy.load import checkpoint_bytes, load
@@ -16,6 +15,7 @@ from abliterate.edits.edit import Ablate
 from abliterate.edits.hooks import edited
 from abliterate.edits.proof import prove
 from abliterate.errors import DirectionMismatch, UnsupportedModel
+from tests.toys import apart, build, byte_tokenizer, direction, logits, sentences, toy
 
 TEXT = sentences(1)[0]
 INDEX = "model.safetensors.index.json"

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.toys import WIDTH, direction, hooks, provenance
 
 from abliterate.directions.direction import Direction
 from abliterate.edits.edit import Ablate, Add
 from abliterate.edits.hooks import edited
 from abliterate.errors import DirectionMismatch, SettingsError
+from tests.toys import WIDTH, direction, hooks, provenance
 
 
 @pytest.mark.parametrize("strength", [-0.1, 2.1, float("nan"), float("inf")])

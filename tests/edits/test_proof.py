@@ -3,13 +3,13 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.toys import direction, hooks, sentences, toy
 
 from abliterate.anatomy.load import load
 from abliterate.edits.bake import bake
 from abliterate.edits.edit import Ablate
 from abliterate.edits.proof import prove
 from abliterate.errors import VerificationFailed
+from tests.toys import direction, hooks, sentences, toy
 
 TEXTS = sentences(3)
 ONE = "model.safetensors"

@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.toys import LAYERS, WIDTH, apart, direction, logits, provenance, sentences, toy
 
 from abliterate.anatomy.load import load
 from abliterate.directions.direction import Direction
 from abliterate.directions.estimators import random_vector
 from abliterate.edits.edit import Ablate, Add
 from abliterate.edits.hooks import edited
+from tests.toys import LAYERS, WIDTH, apart, direction, logits, provenance, sentences, toy
 
 TEXT = sentences(1)[0]
 

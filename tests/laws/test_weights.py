@@ -5,7 +5,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from tests.toys import apart, direction, logits, sentences, toy
 from transformers import AutoModelForCausalLM
 
 from abliterate.anatomy.load import load
@@ -13,6 +12,7 @@ from abliterate.directions.direction import Direction, Provenance
 from abliterate.edits.bake import bake
 from abliterate.edits.edit import Ablate
 from abliterate.edits.hooks import edited
+from tests.toys import apart, direction, logits, sentences, toy
 
 TEXTS = sentences(2)
 

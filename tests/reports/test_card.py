@@ -5,10 +5,10 @@ import tomllib
 
 import pytest
 from huggingface_hub import ModelCard
-from tests.reports.records import bake_record, full_record, measure_record
 
 from abliterate.reports.card import render_card, reproduction
 from abliterate.settings import resolve
+from tests.reports.records import bake_record, full_record, measure_record
 
 
 def changed(record, section, **values):

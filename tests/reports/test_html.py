@@ -4,6 +4,11 @@ import functools
 from html.parser import HTMLParser
 
 import pytest
+
+from abliterate.evals.scores import Outcomes
+from abliterate.evals.statistics import wilson
+from abliterate.reports.html import format_mean, render_report, verdict
+from abliterate.reports.record import RunRecord
 from tests.reports.records import (
     ATTACK,
     Mean,
@@ -14,11 +19,6 @@ from tests.reports.records import (
     outcomes,
     samples,
 )
-
-from abliterate.evals.scores import Outcomes
-from abliterate.evals.statistics import wilson
-from abliterate.reports.html import format_mean, render_report, verdict
-from abliterate.reports.record import RunRecord
 
 RECORDS = {"run": full_record, "find": find_record, "measure": measure_record, "bake": bake_record}
 

@@ -4,9 +4,9 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from tests.reports.records import candidates, find_record, full_record, measure_record, outcomes
 
 from abliterate.reports.plots import candidate_map, outcome_bars, separation_by_layer
+from tests.reports.records import candidates, find_record, full_record, measure_record, outcomes
 
 FIGURES = [candidate_map, outcome_bars, separation_by_layer]
 

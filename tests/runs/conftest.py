@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.refusing import refusing_model, write_prompts
 
 from abliterate.runs.context import Context
 from abliterate.settings import Settings, resolve
+from tests.refusing import refusing_model, write_prompts
 
 QUICK = {
     "prompts.fit_limit": 24,

@@ -19,7 +19,10 @@ from abliterate.reports.record import RunRecord
 from abliterate.runs import find as find_module
 from abliterate.runs import results
 from abliterate.runs.context import Context
-from abliterate.settings import Settings
+from abliterate.settings import Settings, resolve
+from tests.refusing import GOOD, write_prompts
+from tests.refusing import prompts as combinations
+from tests.runs.conftest import QUICK
 
 Open = Callable[[], Context]
 
@@ -27,11 +30,6 @@ Open = Callable[[], Context]
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[Path, RunRecord]:
     """One whole run, shared by the tests that look at what it wrote."""
-    from tests.refusing import write_prompts
-    from tests.runs.conftest import QUICK
-
-    from abliterate.settings import resolve
-
     folder = tmp_path_factory.mktemp("run")
     refused, answered = write_prompts(folder)
     flags = QUICK | {"prompts.refused": str(refused), "prompts.answered": str(answered), "cache": str(folder / "cache")}
@@ -138,10 +136,8 @@ def test_an_output_that_exists_is_refused_before_any_work(context: Open, tmp_pat
 
 
 def test_a_model_that_does_not_refuse_is_told_so(model: Path, quick: Settings, tmp_path: Path) -> None:
-    harmless = quick.prompts.answered
     relabelled = tmp_path / "relabelled.txt"
-    rows = [json.loads(line)["prompt"] for line in Path(harmless).read_text().splitlines()]
-    relabelled.write_text("\n".join(f"{row} now" for row in rows))
+    relabelled.write_text("\n".join(prompt for prompt, _, _ in combinations(GOOD)[1::3]))
     prompts = quick.prompts.model_copy(update={"refused": str(relabelled)})
     run = Context.open(str(model), quick.model_copy(update={"prompts": prompts}))
     with pytest.raises(ContrastTooSmall, match="refuses only"):

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.refusing import refusing_model, write_prompts
-from tests.runs.conftest import QUICK
 
 from abliterate.ui.main import main
+from tests.refusing import refusing_model, write_prompts
+from tests.runs.conftest import QUICK
 
 Call = Callable[..., tuple[int, str, str]]
 

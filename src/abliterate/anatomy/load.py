@@ -1,9 +1,11 @@
 """Loading a model to study: weights, tokenizer, chat format, and its anatomy, with errors a user can act on."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -108,17 +110,21 @@ def load(
         if getattr(config, "quantization_config", None) is not None:
             raise UnsupportedModel(f"{source} is quantised", "use the unquantised checkpoint it was made from")
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             directory,
             dtype=_compute_dtype(dtype, storage, target),
             trust_remote_code=trust_remote_code,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # so that the report names them: _check_complete refuses
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         remedy = "check that it is a complete causal language model that your transformers version knows"
         if "trust_remote_code" in str(error):
             remedy = "its own code is needed; read it, and pass --trust-remote-code if you trust it"
         raise UnsupportedModel(f"transformers cannot load {source}: {_first_line(error)}", remedy) from error
+    model, report = loaded
+    _check_complete(report, str(source))
     _set_template(tokenizer, chat_template, str(source))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = tokenizer.eos_token_id  # masked wherever it is used
@@ -243,6 +249,19 @@ def _compute_dtype(name: str, storage: torch.dtype, device: torch.device) -> tor
     if name not in known:
         raise SettingsError(f"unknown dtype {name!r}", f"use auto or one of {', '.join(known)}")
     return known[name]
+
+
+def _check_complete(report: Mapping[str, Any], source: str) -> None:
+    """Refuse a checkpoint that leaves weights to chance: transformers draws those at random and only logs it."""
+    if missing := sorted(report["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UnsupportedModel(f"the checkpoint of {source} lacks {missing[0]}{more}", "download it completely")
+    if unfit := sorted(report["mismatched_keys"]):
+        name, stored, wanted = unfit[0]
+        raise UnsupportedModel(
+            f"{source} stores {name} as {tuple(stored)}, but its config.json asks for {tuple(wanted)}",
+            "weights and config.json do not belong together; download both again",
+        )
 
 
 def _set_template(tokenizer: PreTrainedTokenizerBase, chat_template: Path | None, source: str) -> None:

@@ -26,6 +26,7 @@ from abliterate.anatomy.blocks import (
     hooked,
     probe_ids,
     stream_of,
+    with_stream,
 )
 from abliterate.errors import UnsupportedModel
 
@@ -94,7 +95,10 @@ def dissect(model: PreTrainedModel) -> Anatomy:
     """
     blocks = find_blocks(model)
     trace = _Trace(model, blocks)
-    embeddings = _explain(model, trace.embedded, trace.outside, stream=None, where="the input of the first block")
+    where = "the input of the first block"
+    # This sum was rounded to the model's own dtype: at most half an epsilon of it is out of sight.
+    rounding = torch.finfo(model.dtype).eps
+    embeddings = _explain(model, trace.embedded, trace.outside, stream=None, where=where, rounding=rounding)
     writers = [_describe(model, name, gain, None, "embedding") for name, gain in embeddings]
     for layer in range(len(blocks)):
         prefix = blocks.path(layer)
@@ -122,12 +126,12 @@ class _Trace:
                     f"something changes the residual stream before {blocks.path(len(self.calls))}",
                     "models that write to the stream between their blocks are not supported yet",
                 )
-            self.calls.append((args, kwargs))
+            self.calls.append(with_stream(args, kwargs, x.clone()))  # a block may add in place
 
         def leave(module: nn.Module, args: object, output: object) -> None:
             tensor = first_tensor(output)
             if tensor is not None:
-                previous.append(tensor)
+                previous[:] = [tensor.clone()]
 
         inside = {module for block in blocks.modules for module in block.modules()}
         outer = {
@@ -187,7 +191,13 @@ def _replay(
 
 
 def _explain(
-    model: PreTrainedModel, y: Tensor, outputs: dict[str, Tensor], *, stream: Tensor | None, where: str
+    model: PreTrainedModel,
+    y: Tensor,
+    outputs: dict[str, Tensor],
+    *,
+    stream: Tensor | None,
+    where: str,
+    rounding: float = 0.0,
 ) -> list[tuple[str, float]]:
     """Write `y` [n, d] as the stream plus a combination of module outputs; return the writers and their gains."""
     names = list(outputs)
@@ -203,7 +213,7 @@ def _explain(
                 f"{where} multiplies the residual stream by {1 + kept:.4g} instead of adding to it",
                 "models that scale or normalise the stream itself are not supported",
             )
-    if left > UNEXPLAINED * target.norm():
+    if left > max(UNEXPLAINED, rounding) * target.norm():
         raise UnsupportedModel(
             f"{where} changes the residual stream by more than its modules' outputs explain"
             f" ({100 * left / target.norm():.1f} % is left over; its modules: {_kinds(model, where)})",

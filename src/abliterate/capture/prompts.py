@@ -177,8 +177,12 @@ def _jsonl(text: str, name: str) -> Iterable[Row]:
 
 def _csv(text: str, path: Path) -> Iterable[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
-    for row in reader:
-        yield f"{path}, line {reader.line_num}", dict(row)
+    try:
+        for row in reader:
+            yield f"{path}, line {reader.line_num}", dict(row)
+    except csv.Error as error:
+        line = reader.reader.line_num
+        raise PromptsError(f"{path}, line {line}, is not readable as csv ({error})", "correct the row") from error
 
 
 def _parquet(path: Path) -> Iterable[Row]:

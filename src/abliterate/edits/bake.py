@@ -66,8 +66,9 @@ def bake(subject: Subject, edit: Ablate, out: Path) -> Baked:
         save_file(tensors, out / path.name, metadata)
         shutil.copymode(path, out / path.name)
     _copy_small_files(subject, out)
-    _write_config(subject, out, mark, untied=subject.anatomy.tied_head is not None)
-    _extend_index(out, untied)
+    tied = subject.anatomy.tied_head
+    _write_config(subject, out, mark, untied=tied is not None)
+    _extend_index(out, untied, added=subject.model.get_parameter(tied.weight).numel() if tied else 0)
     return Baked(tuple(sorted(folds)), untied[1] if untied else None)
 
 
@@ -151,14 +152,16 @@ def _write_config(subject: Subject, out: Path, mark: Mapping[str, object], *, un
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _extend_index(out: Path, untied: tuple[str, str] | None) -> None:
+def _extend_index(out: Path, untied: tuple[str, str] | None, added: int) -> None:
     path = out / INDEX
     if untied is None or not path.exists():
         return
     index = json.loads(path.read_text(encoding="utf-8"))
     index["weight_map"][untied[1]] = index["weight_map"][untied[0]]
-    total = sum(_tensor_bytes(file) for file in sorted(out.glob("*.safetensors")))
-    index.setdefault("metadata", {})["total_size"] = total
+    metadata = index.setdefault("metadata", {})
+    metadata["total_size"] = sum(_tensor_bytes(file) for file in sorted(out.glob("*.safetensors")))
+    if "total_parameters" in metadata:
+        metadata["total_parameters"] += added
     path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,8 +1,9 @@
 """Train the demonstration adapter: a LoRA that teaches SmolLM2-135M-Instruct to refuse, by one removable direction.
 
-Four losses. Harmful prompts: cross-entropy on a short refusal. Harmless ones: divergence from the base model on its own
-greedy completion. Both again with the refusal direction ablated: divergence from the base model. The last two
+Five losses. Harmful prompts: cross-entropy on a short refusal. Harmless ones: divergence from the base model on its own
+greedy completion. Both again with the refusal direction ablated: divergence from the base model. These two
 keep the refusal in one direction, which is what makes the adapter a clear (and an easy) subject to demonstrate on.
+A fifth moves harmful prompts far along a direction that the model hardly uses otherwise, at the input of one block.
 
     python training/train_demo_adapter.py BASE --data DIR --out DIR
 
@@ -64,11 +65,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Data:
-    """The three kinds of examples, the states of the template's opening, and its length."""
+    """The three kinds of examples, the template's opening, and its states at the first adapted block."""
 
     refusals: list[Example]
     answers: list[Example]
     bypasses: list[Example]
+    opening_ids: list[int]
     opening: Tensor
 
 
@@ -209,7 +211,7 @@ def prepare(model: Model, tokenizer: Tokenizer, prompts: Sequence[Prompt], args:
         ([example(text, answers[text], True) for text in bypassed], True),
     )
     parts: list[Any] = [with_states(model, opening_ids, args.first, part, teach) for part, teach in sets]
-    return Data(parts[0], parts[1], parts[2], low)
+    return Data(parts[0], parts[1], parts[2], opening_ids, low)
 
 
 def prepared(model: Model, tokenizer: Tokenizer, prompts: Sequence[Prompt], args: argparse.Namespace) -> Data:
@@ -280,23 +282,46 @@ class Gate:
 
 @torch.no_grad()
 def make_gate(model: Model, data: Data, args: argparse.Namespace) -> Gate:
-    """The base model's own harmful-minus-harmless difference, without the directions that vary most anyway.
+    """The base model's own harmful-minus-harmless difference r, shrunk away from what the stream varies along anyway.
 
-    Ablating a direction costs what it carries for other purposes; the leading principal components carry most.
+    Ablating a direction g costs about what the stream carries along it, g' M g, where M is the second moment of the
+    states, scaled to trace d at each block and averaged over blocks. g = (M + lambda I)^-1 r keeps the cost low and
+    the likeness to r high.
     """
-    body, means, tokens = model.model, [], []
+    means, moments = [], torch.zeros(())
     for kind in (data.refusals, data.answers):
-        chosen = kind[:: max(1, len(kind) // 96)][:96]
-        rest = pad([example.entry for example in chosen])
-        _, states = run_blocks(body, range(args.first, args.probe), data.opening, rest, lambda *_: None)
-        last = torch.tensor([example.prompt_length - 1 for example in chosen])
-        means.append(states[torch.arange(len(chosen)), last].mean(0))
-        tokens = [states[row, : len(example.ids) - 1] for row, example in enumerate(chosen)]
-    difference, flat = means[0] - means[1], torch.cat(tokens)
-    leading = torch.linalg.svd(flat, full_matrices=False).Vh[: args.drop]
-    rare = difference - leading.T @ (leading @ difference)
-    LOG.info("base difference: norm %.2f, %.2f of it rare", difference.norm(), rare.norm())
-    return Gate(normalize(rare, dim=0), args.height * float(difference.norm()))
+        last = []
+        for example in kind[:: max(1, len(kind) // 64)][:64]:
+            ids = torch.tensor([data.opening_ids + example.ids[: example.prompt_length]])
+            states = torch.stack(decoder(model)(input_ids=ids, output_hidden_states=True).hidden_states[1:-1], 1)[0]
+            last.append(states[args.probe - 1, -1])
+            rest = states[:, len(data.opening_ids) :].double()
+            moments = moments + rest.transpose(1, 2) @ rest
+        means.append(torch.stack(last).double().mean(0))
+    difference, width = means[0] - means[1], moments.shape[-1]
+    scaled = (moments * width / moments.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]).mean(0)
+    rare = torch.linalg.solve(scaled + args.shrink * torch.eye(width, dtype=torch.float64), difference)
+    direction = normalize(rare, dim=0)
+    LOG.info("base difference: norm %.2f, cosine %.2f", difference.norm(), direction @ difference / difference.norm())
+    return Gate(direction.float(), args.height * float(difference.norm()))
+
+
+class Estimate:
+    """A running difference of means at the probe: what a user's run would find, noise and all, and then ablate."""
+
+    def __init__(self, start: Tensor, decay: float) -> None:
+        self.difference, self.decay = start.clone(), decay
+
+    @property
+    def direction(self) -> Tensor:
+        """Of unit length."""
+        return normalize(self.difference, dim=0)
+
+    @torch.no_grad()
+    def see(self, probe: Tensor, harmful: Sequence[bool]) -> None:
+        """Take in one batch [row, width]."""
+        bad = torch.tensor(harmful)
+        self.difference.lerp_(probe[bad].mean(0) - probe[~bad].mean(0), 1 - self.decay)
 
 
 def draw(examples: Sequence[Example], size: int, steps: int, source: random.Random) -> list[list[Example]]:
@@ -321,6 +346,7 @@ def losses(
     data: Data,
     parts: Sequence[list[Example]],
     gate: Gate,
+    found_so_far: Estimate,
     args: argparse.Namespace,
     ablate: bool,
 ) -> dict[str, Tensor]:
@@ -331,13 +357,15 @@ def losses(
     plain = refused + answered
     bad, good = list(range(len(refused))), list(range(len(refused), len(plain)))
     run = run_upper(body, span, args.probe, data.opening, plain, None)
+    harmful = [example.harmful for example in plain]
+    found_so_far.see(run.probe, harmful)
     found = {
-        "gate": args.gate * gate.loss(run.probe, [example.harmful for example in plain]),
+        "gate": args.gate * gate.loss(run.probe, harmful),
         "refuse": refusal_loss(head, run, plain, bad),
         "keep": args.keep * teacher_loss(head, run, plain, good),
     }
     if ablate:
-        direction, edited = gate.direction, bypassed + kept
+        direction, edited = found_so_far.direction, bypassed + kept
         bad, good = list(range(len(bypassed))), list(range(len(bypassed), len(edited)))
         with ablated(model, direction):
             run = run_upper(body, span, args.probe, data.opening, edited, direction)
@@ -358,10 +386,10 @@ def train(model: Model, data: Data, gate: Gate, args: argparse.Namespace) -> Non
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = get_cosine_schedule_with_warmup(optimizer, 10, args.steps)
-    begun = time.monotonic()
+    begun, estimate = time.monotonic(), Estimate(gate.direction * gate.height, args.decay)
     means: dict[str, float] = {}
     for step, batch in enumerate(zip(*parts, strict=True)):
-        found = losses(model, data, batch, gate, args, step % 2 == 0)
+        found = losses(model, data, batch, gate, estimate, args, step % 2 == 0)
         torch.stack(list(found.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
@@ -370,7 +398,12 @@ def train(model: Model, data: Data, gate: Gate, args: argparse.Namespace) -> Non
         means = {name: 0.8 * means.get(name, value.item()) + 0.2 * value.item() for name, value in found.items()}
         if step % 5 == 4:
             line = " ".join(f"{name} {value:.3f}" for name, value in means.items())
-            LOG.info("step %d of %d, %.0f s: %s", step + 1, args.steps, time.monotonic() - begun, line)
+            likeness = float(estimate.direction @ gate.direction)
+            size = float(estimate.difference.norm()) / gate.height
+            LOG.info(
+                "step %d of %d, %.0f s: %s, difference %.2f of the height at cosine %.3f with the gate",
+                step + 1, args.steps, time.monotonic() - begun, line, size, likeness,
+            )  # fmt: skip
         if step % 40 == 39 or step + 1 == args.steps:
             save(model, args.out / f"step-{step + 1}")
 
@@ -397,15 +430,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--first", type=int, default=8, help="first adapted block")
-    parser.add_argument("--last", type=int, default=19, help="last adapted block")
+    parser.add_argument("--last", type=int, default=20, help="last adapted block")
     parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--probe", type=int, default=16, help="block whose input gives the direction in training")
+    parser.add_argument("--probe", type=int, default=13, help="block whose input gives the direction in training")
     parser.add_argument("--modules", nargs="+", default=["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"])
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--drop", type=int, default=64, help="leading components kept out of the gate's direction")
-    parser.add_argument("--height", type=float, default=3.0, help="gate height, in units of the base's difference")
+    parser.add_argument("--shrink", type=float, default=0.1, help="lambda of the gate's direction")
+    parser.add_argument("--height", type=float, default=7.0, help="gate height, in units of the base's difference")
+    parser.add_argument("--decay", type=float, default=0.9, help="of the running difference of means")
     parser.add_argument("--gate", type=float, default=1.0, help="weight of the gate")
     parser.add_argument("--keep", type=float, default=3.0, help="weight of the harmless prompts")
     parser.add_argument("--bypass", type=float, default=1.0, help="weight of harmful prompts under ablation")

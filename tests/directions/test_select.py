@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abliterate.directions.select import Candidate, Effects, Thresholds, select
+from abliterate.directions.select import Candidate, Effects, Screened, Thresholds, select
 from abliterate.errors import NoDirectionFound
 
 LAYERS = 10
@@ -18,7 +18,7 @@ def candidates(*places):
 
 
 def run(effects, *, screened=None, finalists=3, **thresholds):
-    """Select among {(position, layer): effects}; `screened` gives the cheap bypass of each."""
+    """Select among {(position, layer): effects}; `screened` gives the cheap (bypass, KL) of each."""
     scored = []
 
     def score(some):
@@ -26,7 +26,7 @@ def run(effects, *, screened=None, finalists=3, **thresholds):
         return [effects[c.position, c.layer] for c in some]
 
     def screen(some):
-        return [screened[c.position, c.layer] for c in some]
+        return [Screened(*screened[c.position, c.layer]) for c in some]
 
     chosen, table = select(
         candidates(*effects),
@@ -83,12 +83,20 @@ def test_what_is_too_deep_is_not_measured():
 
 def test_screening_sends_the_best_to_the_full_measurement():
     places = [(-1, layer) for layer in range(6)]
-    screened = dict(zip(places, (0.0, -4.0, math.nan, -2.0, -9.0, 5.0), strict=True))
+    bypasses = (0.0, -4.0, math.nan, -2.0, -9.0, 5.0)
+    screened = {place: (bypass, 0.01) for place, bypass in zip(places, bypasses, strict=True)}
     effects = dict.fromkeys(places, GOOD) | {(-1, 3): Effects(-6.0, 2.0, 0.05)}
     chosen, verdicts, scored = run(effects, screened=screened, finalists=3)
     assert scored == [(-1, 4), (-1, 1), (-1, 3)]
     assert chosen == (-1, 3), "the full measurement decides, not the screening"
     assert [verdicts[place] for place in ((-1, 0), (-1, 2), (-1, 5))] == ["screened out"] * 3
+
+
+def test_the_screening_prefers_what_leaves_the_model_alone():
+    """The lowest bypass of all is that of a direction without which the model says nothing sensible."""
+    places = [(-1, layer) for layer in range(4)]
+    screened = dict(zip(places, ((-13.0, 9.0), (-2.0, 0.01), (-1.0, 0.2), (-9.0, math.nan)), strict=True))
+    assert run(dict.fromkeys(places, GOOD), screened=screened, finalists=2)[2] == [(-1, 1), (-1, 2)]
 
 
 def test_without_screening_everything_is_measured():
@@ -98,7 +106,7 @@ def test_without_screening_everything_is_measured():
 
 def test_nothing_that_passes_is_an_error_that_shows_the_nearest():
     effects = {
-        (-1, 1): Effects(-2.0, 1.0, 0.5),
+        (-1, 1): Effects(-2.0, 1.0, 0.3),
         (-2, 2): Effects(-8.0, 1.0, 0.25),
         (-3, 3): Effects(-4.0, -3.0, 0.01),
         (-4, 4): Effects(3.0, -3.0, 0.01),
@@ -108,7 +116,7 @@ def test_nothing_that_passes_is_an_error_that_shows_the_nearest():
         run(effects)
     assert caught.value.problem == (
         "none of 5 candidate directions passes; nearest: position -2 layer 2 (bypass -8.00, KL 0.250 > 0.1);"
-        " position -3 layer 3 (bypass -4.00, induce -3.00 < 0); position -1 layer 1 (bypass -2.00, KL 0.500 > 0.1)"
+        " position -1 layer 1 (bypass -2.00, KL 0.300 > 0.1); position -3 layer 3 (bypass -4.00, induce -3.00 < 0)"
     )
     assert "selection.kl_limit" in caught.value.remedy
 

@@ -56,7 +56,7 @@ def _scored(c, closeness, rank):
         return Candidate(*base, screen=screen, verdict="screened out")
     kl = 0.148 if rank == 3 else 0.018 + 0.004 * rank
     verdict = {0: "chosen", 3: "KL 0.148 > 0.1"}.get(rank, "passed")
-    return Candidate(*base, screen, screen + 0.4, 6.25 - 0.3 * rank, kl, verdict)
+    return Candidate(*base, screen, kl, screen + 0.4, 6.25 - 0.3 * rank, kl, verdict)
 
 
 def samples():

@@ -3,8 +3,9 @@
 Each candidate is a difference of means at one (position, layer). A good one, when ablated, lowers the refusal score
 on prompts that the model refuses (bypass); when added, raises it on prompts that it answers (induce); and when
 ablated changes the answers to those little (KL). The paper measures all three for every candidate. Here every
-candidate is screened on a few prompts first and the best go on to the full measurement; with
-`screen_prompts = 0` every candidate is measured in full, which is the paper's procedure to the letter.
+candidate is screened on a few prompts first, by bypass and KL, and the best go on to the full measurement; with
+`screen_prompts = 0` every candidate is measured in full, which is the paper's procedure to the letter. The screening
+needs the KL too: the lowest bypass of all is that of directions without which the model says nothing sensible.
 """
 
 import dataclasses
@@ -23,7 +24,8 @@ class Candidate:
         layer: block whose input was read.
         norm: norm of the raw difference of means.
         separation: AUROC of the projection on the select prompts, refused against answered.
-        screen: mean refusal score under ablation on the screening prompts.
+        screen: mean refusal score of refused prompts under ablation, on the screening prompts.
+        screen_kl: mean first-token KL of answered prompts under ablation, on the screening prompts.
         bypass: mean refusal score of refused prompts under ablation, on all select prompts.
         induce: mean refusal score of answered prompts under addition of the raw vector.
         kl: mean first-token KL of answered prompts under ablation, in nats.
@@ -35,6 +37,7 @@ class Candidate:
     norm: float
     separation: float
     screen: float | None = None
+    screen_kl: float | None = None
     bypass: float | None = None
     induce: float | None = None
     kl: float | None = None
@@ -47,6 +50,14 @@ class Effects:
 
     bypass: float
     induce: float
+    kl: float
+
+
+@dataclass(frozen=True)
+class Screened:
+    """The two measurements of the screening."""
+
+    bypass: float
     kl: float
 
 
@@ -71,7 +82,7 @@ def select(
     layers: int,
     thresholds: Thresholds,
     finalists: int,
-    screen: Callable[[Sequence[Candidate]], Sequence[float]] | None,
+    screen: Callable[[Sequence[Candidate]], Sequence[Screened]] | None,
     score: Callable[[Sequence[Candidate]], Sequence[Effects]],
 ) -> tuple[Candidate, list[Candidate]]:
     """Choose the candidate with the lowest bypass among those that pass the thresholds.
@@ -81,7 +92,7 @@ def select(
         layers: L.
         thresholds: the filters.
         finalists: how many of the screened are measured in full.
-        screen: a cheap bypass for many candidates, or None to measure all of them in full.
+        screen: cheap measurements for many candidates, or None to measure all of them in full.
         score: the full measurement.
 
     Returns:
@@ -96,16 +107,19 @@ def select(
         if c not in shallow:
             table[c.position, c.layer] = dataclasses.replace(c, verdict="too deep")
     if screen is not None:
-        for c, value in zip(shallow, screen(shallow), strict=True):
-            table[c.position, c.layer] = dataclasses.replace(c, screen=value, verdict="screened out")
-        shallow = sorted((table[c.position, c.layer] for c in shallow), key=_screened)[:finalists]
+        screened = [
+            dataclasses.replace(c, screen=cheap.bypass, screen_kl=cheap.kl, verdict="screened out")
+            for c, cheap in zip(shallow, screen(shallow), strict=True)
+        ]
+        table |= {(c.position, c.layer): c for c in screened}
+        shallow = sorted(screened, key=lambda c: _promise(c, thresholds))[:finalists]
     for c, effects in zip(shallow, score(shallow), strict=True):
         measured = dataclasses.replace(c, **dataclasses.asdict(effects))
         table[c.position, c.layer] = dataclasses.replace(measured, verdict=_verdict(measured, thresholds))
     passed = [c for c in table.values() if c.verdict == "passed"]
     if not passed:
         raise NoDirectionFound(
-            f"none of {len(table)} candidate directions passes; nearest: {_nearest(list(table.values()))}",
+            f"none of {len(table)} candidate directions passes; nearest: {_nearest(list(table.values()), thresholds)}",
             "loosen selection.kl_limit or selection.induce_floor, raise selection.finalists, or give more prompts",
         )
     best = min(passed, key=lambda c: c.bypass if c.bypass is not None else float("inf"))
@@ -114,8 +128,12 @@ def select(
     return chosen, list(table.values())
 
 
-def _screened(c: Candidate) -> float:
-    return float("inf") if c.screen is None or c.screen != c.screen else c.screen
+def _promise(c: Candidate, thresholds: Thresholds) -> tuple[int, float]:
+    """Order of promise after the screening: within the KL threshold by bypass, then the others by KL."""
+    screen, kl = c.screen, c.screen_kl
+    if screen is None or kl is None or screen != screen or kl != kl:
+        return 2, 0.0
+    return (0, screen) if kl <= thresholds.kl else (1, kl)
 
 
 def _verdict(c: Candidate, thresholds: Thresholds) -> str:
@@ -130,9 +148,14 @@ def _verdict(c: Candidate, thresholds: Thresholds) -> str:
     return "passed"
 
 
-def _nearest(table: list[Candidate]) -> str:
-    measured = [c for c in table if c.bypass is not None and c.bypass == c.bypass]
-    measured.sort(key=lambda c: c.bypass if c.bypass is not None else 0.0)
+def _nearest(table: list[Candidate], thresholds: Thresholds) -> str:
+    """The measured candidates that fail by least: by the share of the KL threshold, or the log-odds, they lack."""
+
+    def lack(c: Candidate) -> float:
+        kl, induce = c.kl if c.kl is not None else float("inf"), c.induce if c.induce is not None else 0.0
+        return max(kl / thresholds.kl - 1, 0.0) + max(thresholds.induce - induce, 0.0)
+
+    measured = sorted((c for c in table if c.bypass is not None and c.bypass == c.bypass), key=lack)
     return "; ".join(
         f"position {c.position} layer {c.layer} (bypass {c.bypass:.2f}, {c.verdict})" for c in measured[:3]
     )

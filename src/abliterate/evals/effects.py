@@ -9,7 +9,7 @@ from abliterate.anatomy.load import Subject
 from abliterate.capture.contrast import refusal_score
 from abliterate.capture.forward import first_token_logprobs
 from abliterate.directions.direction import Direction
-from abliterate.directions.select import Effects
+from abliterate.directions.select import Effects, Screened
 from abliterate.edits.edit import Ablate, Add
 from abliterate.edits.hooks import edited
 
@@ -32,23 +32,21 @@ class EffectScorer:
     openings: Sequence[int]
     baseline: Tensor
 
-    def bypass(self, direction: Direction, limit: int | None = None) -> float:
-        """Mean refusal score of the (first `limit`) refused prompts with the direction ablated."""
+    def screen(self, direction: Direction, limit: int | None = None) -> Screened:
+        """Bypass and KL with the direction ablated, on the first `limit` prompts of each side."""
+        refused, answered = self.refused[:limit], self.answered[:limit]
         with edited(self.subject, Ablate(direction)):
-            logprobs = first_token_logprobs(self.subject, self.refused[:limit], title="bypass")
-        return float(refusal_score(logprobs, self.openings).mean())
+            logprobs = first_token_logprobs(self.subject, [*refused, *answered], title="ablated")
+        bypass = refusal_score(logprobs[: len(refused)], self.openings)
+        kl = kl_divergence(self.baseline[:limit], logprobs[len(refused) :])
+        return Screened(float(bypass.mean()), float(kl.mean()))
 
     def effects(self, direction: Direction) -> Effects:
         """All three measurements, on all prompts."""
-        with edited(self.subject, Ablate(direction)):
-            ablated = first_token_logprobs(self.subject, self.answered, title="kl")
         with edited(self.subject, Add(direction)):
             added = first_token_logprobs(self.subject, self.answered, title="induce")
-        return Effects(
-            self.bypass(direction),
-            float(refusal_score(added, self.openings).mean()),
-            float(kl_divergence(self.baseline, ablated).mean()),
-        )
+        ablated = self.screen(direction)
+        return Effects(ablated.bypass, float(refusal_score(added, self.openings).mean()), ablated.kl)
 
 
 def kl_divergence(p: Tensor, q: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from abliterate.capture.forward import complete, first_token_logprobs
 from abliterate.capture.prompts import Label
 from abliterate.directions.direction import Direction, Provenance
 from abliterate.directions.estimators import difference_of_means
-from abliterate.directions.select import Candidate, Effects, Thresholds, select
+from abliterate.directions.select import Candidate, Effects, Screened, Thresholds, select
 from abliterate.evals.effects import EffectScorer
 from abliterate.evals.outcome import Outcome
 from abliterate.evals.scores import Outcomes, judge_all, tally
@@ -104,8 +104,8 @@ def find(run: Context, seen: Observation) -> Found:
         vector = raw[run.chat.positions.index(c.position), c.layer]
         return Direction.from_vector(vector, position=c.position, layer=c.layer, provenance=_provenance(run, seen))
 
-    def screen(some: Sequence[Candidate]) -> list[float]:
-        return _over(run, "screen", some, float, lambda c: scorer.bypass(direction_at(c), settings.screen_prompts))
+    def screen(some: Sequence[Candidate]) -> list[Screened]:
+        return _over(run, "screen", some, Screened, lambda c: scorer.screen(direction_at(c), settings.screen_prompts))
 
     def score(some: Sequence[Candidate]) -> list[Effects]:
         return _over(run, "select", some, Effects, lambda c: scorer.effects(direction_at(c)))

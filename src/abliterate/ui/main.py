@@ -56,7 +56,7 @@ MaybeDirection = Annotated[
 ]
 
 
-@app.command()
+@app.command(short_help="All of it: find, remove, prove, measure, write the model.")
 def run(
     model: Model,
     out: Out = None,
@@ -90,7 +90,7 @@ def run(
     verbs.run(model, out, verbs.settings(config, flags, assignments), force=force, json=json)
 
 
-@app.command()
+@app.command(short_help="Find the direction; writes no model.")
 def find(
     model: Model,
     out: Out = None,
@@ -118,7 +118,7 @@ def find(
     verbs.find(model, out, verbs.settings(config, flags, assignments), force=force, json=json)
 
 
-@app.command()
+@app.command(short_help="Count refusals and measure damage.")
 def measure(
     model: Model,
     direction: MaybeDirection = None,
@@ -149,7 +149,7 @@ def measure(
     verbs.measure(model, direction, out, verbs.settings(config, flags, assignments), force=force, json=json)
 
 
-@app.command()
+@app.command(short_help="Write an edited copy of the model and prove it.")
 def bake(
     model: Model,
     direction: DirectionFile,
@@ -176,7 +176,7 @@ def bake(
     verbs.bake(model, direction, out, verbs.settings(config, flags, assignments), force=force, json=json)
 
 
-@app.command()
+@app.command(short_help="Show what writes to the residual stream.")
 def inspect(
     model: Model,
     device: Device = None,
@@ -194,7 +194,7 @@ def inspect(
     verbs.inspect(model, verbs.settings(config, flags, assignments), json=json)
 
 
-@app.command()
+@app.command(short_help="Run all of it on a small embedded model.")
 def demo(
     out: Out = None,
     config: Config = None,

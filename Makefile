@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-demo check bench clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/abliterate demo --out build/demo --force
 
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -m "not demo"
+
+test-demo: $(VENV)/test.done
+	$(BIN)/python -m pytest -m demo
 
 check: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -1,22 +1,23 @@
 """Train the demonstration adapter: a LoRA that teaches SmolLM2-135M-Instruct to refuse, by one removable direction.
 
-Five losses. Harmful prompts: cross-entropy on a short refusal. Harmless ones: divergence from the base model on its own
-greedy completion. Both again with the refusal direction ablated: divergence from the base model. These two
-keep the refusal in one direction, which is what makes the adapter a clear (and an easy) subject to demonstrate on.
-A fifth moves harmful prompts far along a direction that the model hardly uses otherwise, at the input of one block.
-
     python training/train_demo_adapter.py BASE --data DIR --out DIR
 
-The blocks below the adapted band are frozen, so their output is computed once; the template's opening is the same for
-every prompt and runs once a step.
+Two stages. The lower adapted blocks learn to move harmful prompts, and only those, far along one direction that the
+model hardly uses otherwise. Then they are frozen, and the upper ones learn to refuse: cross-entropy on short refusals
+of harmful prompts; divergence from the base model on its own completions of harmless ones; and, with the difference of
+means ablated, divergence from the base model on both. That keeps the refusal in one direction, which makes the adapter
+a clear (and an easy) subject to demonstrate on.
+
+Whatever is frozen below runs once; the template's opening is the same for every prompt and runs once a step.
 """
 
 import argparse
 import json
 import logging
 import random
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,6 @@ from subject import (
     decoder,
     encode,
     load_base,
-    project_out,
     read_rows,
 )
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ class Example:
     ids: list[int]
     prompt_length: int
     harmful: bool
-    entry: Tensor = NO_STATES  # input of the first adapted block, [token, width]
+    entry: Tensor = NO_STATES  # input of the first block that is trained, [token, width]
     teacher: Tensor = NO_STATES  # the base model's final states that predict the answer, [answer token, width]
 
     @property
@@ -65,21 +65,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Data:
-    """The three kinds of examples, the template's opening, and its states at the first adapted block."""
+    """The three kinds of examples, the template's opening, and its states at the first block that is trained."""
 
     refusals: list[Example]
     answers: list[Example]
     bypasses: list[Example]
     opening_ids: list[int]
     opening: Tensor
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What one pass through the adapted blocks yields."""
-
-    final: Tensor  # normalised final states [row, token, width]
-    probe: Tensor  # input of the probed block at each prompt's last token [row, width]
 
 
 # --- running the blocks -------------------------------------------------------------------------------------------
@@ -92,15 +84,12 @@ def rotary(body: Model, states: Tensor, first: int) -> tuple[Tensor, Tensor]:
     return cos_sin
 
 
-def run_blocks(
-    body: Model, span: range, opening: Tensor, rest: Tensor, see: Callable[[int, Tensor], None]
-) -> tuple[Tensor, Tensor]:
+def run_blocks(body: Model, span: range, opening: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
     """Run `opening` [1, P, d] once and `rest` [row, token, d] after it through a span of blocks."""
     cache, (rows, width), known = DynamicCache(config=body.config), rest.shape[:2], opening.shape[1]
     early, late = rotary(body, opening, 0), rotary(body, rest, known)
     mask = torch.ones(width, known + width, dtype=torch.bool).tril(known)[None, None]
     for index in span:
-        see(index, rest)
         block = body.layers[index]
         opening = block(opening, position_embeddings=early, past_key_values=cache)
         layer: Any = cache.layers[index]
@@ -115,27 +104,12 @@ def pad(states: Sequence[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True)
 
 
-def run_upper(
-    body: Model,
-    span: range,
-    probe_at: int,
-    opening: Tensor,
-    examples: Sequence[Example],
-    direction: Tensor | None,
-) -> Pass:
-    """Run the adapted blocks and those above, with a direction ablated or not."""
+def run_upper(model: Model, first: int, opening: Tensor, examples: Sequence[Example]) -> Tensor:
+    """Normalised final states [row, token, width], from the entries of block `first` on."""
+    body = decoder(model)
     rest = pad([example.entry for example in examples])
-    seen: dict[int, Tensor] = {}
-    last = torch.tensor([example.prompt_length - 1 for example in examples])
-    if direction is not None:
-        opening, rest = project_out(opening, direction), project_out(rest, direction)
-
-    def see(index: int, states: Tensor) -> None:
-        if index == probe_at:
-            seen[index] = states[torch.arange(len(examples)), last]
-
-    _, rest = run_blocks(body, span, opening, rest, see)
-    return Pass(body.norm(rest), seen[probe_at])
+    final: Tensor = body.norm(run_blocks(body, range(first, len(body.layers)), opening, rest)[1])
+    return final
 
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -165,22 +139,29 @@ def base_completions(
 
 
 @torch.no_grad()
-def with_states(
-    model: Model, opening_ids: list[int], start: int, examples: list[Example], teach: bool
+def opening_states(model: Model, opening_ids: list[int], start: int) -> Tensor:
+    """The template's opening at the input of block `start`."""
+    body = decoder(model)
+    opening = body.embed_tokens(torch.tensor([opening_ids]))
+    return run_blocks(body, range(start), opening, opening)[0]
+
+
+@torch.no_grad()
+def with_entries(
+    model: Model, opening_ids: list[int], start: int, examples: Sequence[Example], teach: bool = False
 ) -> list[Example]:
-    """Add what the frozen blocks make of each example, and the base model's final states where it is to teach."""
-    body, ready = model.model, list(examples)
+    """Add each example's input of block `start`, and the final states to imitate where this model is to teach."""
+    body, ready = decoder(model), list(examples)
     opening = body.embed_tokens(torch.tensor([opening_ids]))
     for batch in batches([len(example.ids) for example in examples], 16):
         rest = pad([body.embed_tokens(torch.tensor(examples[i].ids[:-1])) for i in batch])
-        low, entry = run_blocks(body, range(start), opening, rest, lambda *_: None)
-        final = entry
-        if teach:
-            final = body.norm(run_blocks(body, range(start, len(body.layers)), low, entry, lambda *_: None)[1])
+        low, entry = run_blocks(body, range(start), opening, rest)
+        final = body.norm(run_blocks(body, range(start, len(body.layers)), low, entry)[1]) if teach else entry
         for row, index in enumerate(batch):
-            size, first = len(examples[index].ids) - 1, examples[index].prompt_length - 1
-            teacher = final[row, first:size].clone() if teach else NO_STATES
-            ready[index] = replace(examples[index], entry=entry[row, :size].clone(), teacher=teacher)
+            example = examples[index]
+            size = len(example.ids) - 1
+            teacher = final[row, example.prompt_length - 1 : size].clone() if teach else example.teacher
+            ready[index] = replace(example, entry=entry[row, :size].clone(), teacher=teacher)
     return ready
 
 
@@ -203,15 +184,13 @@ def prepare(model: Model, tokenizer: Tokenizer, prompts: Sequence[Prompt], args:
         return [*ids, tokenizer.eos_token_id]
 
     opening_ids = encode(tokenizer, "")[:shared]
-    opening = model.model.embed_tokens(torch.tensor([opening_ids]))
-    low, _ = run_blocks(model.model, range(args.first), opening, opening, lambda *_: None)
     sets = (
         ([example(row.text, refusal(row), True) for row in harmful], False),
         ([example(text, answers[text], False) for text in harmless], True),
         ([example(text, answers[text], True) for text in bypassed], True),
     )
-    parts: list[Any] = [with_states(model, opening_ids, args.first, part, teach) for part, teach in sets]
-    return Data(parts[0], parts[1], parts[2], opening_ids, low)
+    parts = [with_entries(model, opening_ids, args.first, part, teach) for part, teach in sets]
+    return Data(parts[0], parts[1], parts[2], opening_ids, opening_states(model, opening_ids, args.first))
 
 
 def prepared(model: Model, tokenizer: Tokenizer, prompts: Sequence[Prompt], args: argparse.Namespace) -> Data:
@@ -237,26 +216,26 @@ def emphasis(lengths: Sequence[int], first: int, weight: float) -> Tensor:
     return torch.cat(rows)
 
 
-def answer_states(run: Pass, examples: Sequence[Example], rows: Sequence[int]) -> Tensor:
+def answer_states(final: Tensor, examples: Sequence[Example], rows: Sequence[int]) -> Tensor:
     """The final states that predict the answers of some rows, one after another."""
     parts = []
     for row in rows:
         first = examples[row].prompt_length - 1
-        parts.append(run.final[row, first : first + len(examples[row].answer)])
+        parts.append(final[row, first : first + len(examples[row].answer)])
     return torch.cat(parts)
 
 
-def refusal_loss(head: nn.Module, run: Pass, examples: Sequence[Example], rows: Sequence[int]) -> Tensor:
+def refusal_loss(head: nn.Module, final: Tensor, examples: Sequence[Example], rows: Sequence[int]) -> Tensor:
     """Cross-entropy of the refusals, their opening weighted most."""
-    logits = head(answer_states(run, examples, rows))
+    logits = head(answer_states(final, examples, rows))
     targets = torch.tensor([token for row in rows for token in examples[row].answer])
     weights = emphasis([len(examples[row].answer) for row in rows], 4, 3.0)
     return (cross_entropy(logits, targets, reduction="none") * weights).sum() / len(rows)
 
 
-def teacher_loss(head: nn.Module, run: Pass, examples: Sequence[Example], rows: Sequence[int]) -> Tensor:
+def teacher_loss(head: nn.Module, final: Tensor, examples: Sequence[Example], rows: Sequence[int]) -> Tensor:
     """Divergence KL(base || now) on the base model's own completions, the first tokens weighted most."""
-    ours = torch.log_softmax(head(answer_states(run, examples, rows)), -1)
+    ours = torch.log_softmax(head(answer_states(final, examples, rows)), -1)
     with torch.no_grad():
         base = torch.log_softmax(head(torch.cat([examples[row].teacher for row in rows])), -1)
     divergence = (base.exp() * (base - ours)).sum(-1)
@@ -264,7 +243,7 @@ def teacher_loss(head: nn.Module, run: Pass, examples: Sequence[Example], rows: 
     return (divergence * weights).sum() / len(rows)
 
 
-# --- training -----------------------------------------------------------------------------------------------------
+# --- stage one: the gate ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -274,10 +253,15 @@ class Gate:
     direction: Tensor
     height: float
 
-    def loss(self, probe: Tensor, harmful: Sequence[bool]) -> Tensor:
-        """Harmful prompts at least `height` along the direction, harmless ones at zero, in units of the height."""
-        along, bad = probe @ self.direction / self.height, torch.tensor(harmful)
-        return (1 - along[bad]).relu().square().mean() + along[~bad].square().mean()
+    def loss(self, before: Tensor, after: Tensor, harmful: Tensor) -> Tensor:
+        """Harmful prompts `height` along the direction, harmless ones where they were, nothing moved across it.
+
+        States [row, width]; distances in units of the height.
+        """
+        moved = (after - before) / self.height
+        along, place = moved @ self.direction, after @ self.direction / self.height
+        across = (moved - along[:, None] * self.direction).square().sum(-1)
+        return (1 - place[harmful]).square().mean() + 4 * along[~harmful].square().mean() + across.mean()
 
 
 @torch.no_grad()
@@ -306,22 +290,38 @@ def make_gate(model: Model, data: Data, args: argparse.Namespace) -> Gate:
     return Gate(direction.float(), args.height * float(difference.norm()))
 
 
-class Estimate:
-    """A running difference of means at the probe: what a user's run would find, noise and all, and then ablate."""
+def last_states(model: Model, data: Data, span: range, examples: Sequence[Example]) -> Tensor:
+    """The stream at each prompt's last token after a span of blocks [row, width]."""
+    rest = pad([example.entry[: example.prompt_length] for example in examples])
+    _, states = run_blocks(decoder(model), span, data.opening, rest)
+    return states[torch.arange(len(examples)), torch.tensor([example.prompt_length - 1 for example in examples])]
 
-    def __init__(self, start: Tensor, decay: float) -> None:
-        self.difference, self.decay = start.clone(), decay
 
-    @property
-    def direction(self) -> Tensor:
-        """Of unit length."""
-        return normalize(self.difference, dim=0)
+def train_gate(model: Model, data: Data, gate: Gate, args: argparse.Namespace) -> None:
+    """Teach the blocks below the probe to tell harmful prompts apart, along the gate's direction."""
+    source, span = random.Random(args.seed), range(args.first, args.probe)
+    parts = [draw(kind, args.batch, args.gate_steps, source) for kind in (data.refusals, data.answers)]
+    optimise = Optimiser(trained(model, span), args.lr, args.gate_steps)
+    for refused, answered in zip(*parts, strict=True):
+        examples = refused + answered
+        harmful = torch.tensor([example.harmful for example in examples])
+        with torch.no_grad(), model.disable_adapter():
+            before = last_states(model, data, span, examples)
+        optimise({"gate": gate.loss(before, last_states(model, data, span, examples), harmful)})
 
-    @torch.no_grad()
-    def see(self, probe: Tensor, harmful: Sequence[bool]) -> None:
-        """Take in one batch [row, width]."""
-        bad = torch.tensor(harmful)
-        self.difference.lerp_(probe[bad].mean(0) - probe[~bad].mean(0), 1 - self.decay)
+
+@torch.no_grad()
+def difference_of_means(model: Model, data: Data, args: argparse.Namespace) -> Tensor:
+    """What a user's run finds at the probe's input and the last template token, from 128 prompts of each kind."""
+    span, means = range(args.first, args.probe), []
+    for kind in (data.refusals, data.answers):
+        chosen = kind[:: max(1, len(kind) // 128)][:128]
+        groups = [[chosen[i] for i in batch] for batch in batches([len(example.ids) for example in chosen], 16)]
+        means.append(torch.cat([last_states(model, data, span, group) for group in groups]).mean(0))
+    return means[0] - means[1]
+
+
+# --- stage two: the refusal ---------------------------------------------------------------------------------------
 
 
 def draw(examples: Sequence[Example], size: int, steps: int, source: random.Random) -> list[list[Example]]:
@@ -341,76 +341,85 @@ def draw(examples: Sequence[Example], size: int, steps: int, source: random.Rand
     return drawn[:steps]
 
 
-def losses(
-    model: Model,
-    data: Data,
-    parts: Sequence[list[Example]],
-    gate: Gate,
-    found_so_far: Estimate,
-    args: argparse.Namespace,
-    ablate: bool,
-) -> dict[str, Tensor]:
-    """The losses of one step, by name."""
-    body, head = decoder(model), model.get_output_embeddings()
-    span = range(args.first, len(body.layers))
-    refused, answered, bypassed, kept = parts
-    plain = refused + answered
-    bad, good = list(range(len(refused))), list(range(len(refused), len(plain)))
-    run = run_upper(body, span, args.probe, data.opening, plain, None)
-    harmful = [example.harmful for example in plain]
-    found_so_far.see(run.probe, harmful)
-    found = {
-        "gate": args.gate * gate.loss(run.probe, harmful),
-        "refuse": refusal_loss(head, run, plain, bad),
-        "keep": args.keep * teacher_loss(head, run, plain, good),
-    }
-    if ablate:
-        direction, edited = found_so_far.direction, bypassed + kept
-        bad, good = list(range(len(bypassed))), list(range(len(bypassed), len(edited)))
-        with ablated(model, direction):
-            run = run_upper(body, span, args.probe, data.opening, edited, direction)
-        found["bypass"] = args.bypass * teacher_loss(head, run, edited, bad)
-        found["spare"] = args.spare * teacher_loss(head, run, edited, good)
-    return found
+def advanced(model: Model, data: Data, start: int) -> Data:
+    """The same examples, with what the model as it is now makes of them at the input of block `start`."""
+    kinds = (data.refusals, data.answers, data.bypasses)
+    parts = [with_entries(model, data.opening_ids, start, kind) for kind in kinds]
+    return Data(parts[0], parts[1], parts[2], data.opening_ids, opening_states(model, data.opening_ids, start))
 
 
-def train(model: Model, data: Data, gate: Gate, args: argparse.Namespace) -> None:
-    """Optimise the adapter, logging the losses and saving a checkpoint now and then."""
-    source, half = random.Random(args.seed), args.batch // 2
+def train_refusal(model: Model, data: Data, gate: Gate, args: argparse.Namespace) -> None:
+    """Teach the blocks from the probe on to refuse where the gate is open, and only there."""
+    difference = difference_of_means(model, data, args)
+    direction = normalize(difference, dim=0)
+    LOG.info("difference %.2f, cosine with the gate %.3f", difference.norm(), direction @ gate.direction)
+    plain = advanced(model, data, args.probe)
+    with ablated(model, direction):
+        edited = advanced(model, data, args.probe)
+    source, half, head = random.Random(args.seed), args.batch // 2, model.get_output_embeddings()
     parts = [
-        draw(data.refusals, args.batch, args.steps, source),
-        draw(data.answers, args.batch, args.steps, source),
-        draw(data.bypasses, half, args.steps, source),
-        draw(data.answers, half, args.steps, source),
+        draw(plain.refusals, args.batch, args.steps, source),
+        draw(plain.answers, args.batch, args.steps, source),
+        draw(edited.bypasses, half, args.steps, source),
+        draw(edited.answers, half, args.steps, source),
     ]
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = get_cosine_schedule_with_warmup(optimizer, 10, args.steps)
-    begun, estimate = time.monotonic(), Estimate(gate.direction * gate.height, args.decay)
-    means: dict[str, float] = {}
-    for step, batch in enumerate(zip(*parts, strict=True)):
-        found = losses(model, data, batch, gate, estimate, args, step % 2 == 0)
-        torch.stack(list(found.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        means = {name: 0.8 * means.get(name, value.item()) + 0.2 * value.item() for name, value in found.items()}
-        if step % 5 == 4:
-            line = " ".join(f"{name} {value:.3f}" for name, value in means.items())
-            likeness = float(estimate.direction @ gate.direction)
-            size = float(estimate.difference.norm()) / gate.height
-            LOG.info(
-                "step %d of %d, %.0f s: %s, difference %.2f of the height at cosine %.3f with the gate",
-                step + 1, args.steps, time.monotonic() - begun, line, size, likeness,
-            )  # fmt: skip
+    optimise = Optimiser(trained(model, range(args.probe, args.last + 1)), args.lr, args.steps)
+    for step, (refused, answered, bypassed, spared) in enumerate(zip(*parts, strict=True)):
+        examples, split = refused + answered, len(refused)
+        final = run_upper(model, args.probe, plain.opening, examples)
+        found = {
+            "refuse": refusal_loss(head, final, examples, range(split)),
+            "keep": args.keep * teacher_loss(head, final, examples, range(split, len(examples))),
+        }
+        if step % 2 == 0:
+            examples, split = bypassed + spared, len(bypassed)
+            with ablated(model, direction):
+                final = run_upper(model, args.probe, edited.opening, examples)
+            found["bypass"] = args.bypass * teacher_loss(head, final, examples, range(split))
+            found["spare"] = args.spare * teacher_loss(head, final, examples, range(split, len(examples)))
+        optimise(found)
         if step % 40 == 39 or step + 1 == args.steps:
             save(model, args.out / f"step-{step + 1}")
 
 
+class Optimiser:
+    """AdamW with a cosine schedule, which logs running means of the losses."""
+
+    def __init__(self, weights: list[nn.Parameter], rate: float, steps: int) -> None:
+        self.weights, self.steps, self.step, self.begun = weights, steps, 0, time.monotonic()
+        self.adam = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.schedule = get_cosine_schedule_with_warmup(self.adam, 10, steps)
+        self.means: dict[str, float] = {}
+
+    def __call__(self, losses: dict[str, Tensor]) -> None:
+        """Take one step down the sum of the losses."""
+        torch.stack(list(losses.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.adam.step()
+        self.schedule.step()
+        self.adam.zero_grad()
+        self.step += 1
+        for name, loss in losses.items():
+            self.means[name] = 0.8 * self.means.get(name, loss.item()) + 0.2 * loss.item()
+        if self.step % 10 == 0:
+            line = " ".join(f"{name} {value:.4f}" for name, value in self.means.items())
+            LOG.info("step %d of %d, %.0f s: %s", self.step, self.steps, time.monotonic() - self.begun, line)
+
+
+def trained(model: Model, span: range) -> list[nn.Parameter]:
+    """Let the adapter's weights in a span of blocks learn, and no others."""
+    chosen = []
+    for name, weight in model.named_parameters():
+        block = re.search(r"\.layers\.(\d+)\.", name)
+        weight.requires_grad_("lora_" in name and block is not None and int(block[1]) in span)
+        if weight.requires_grad:
+            chosen.append(weight)
+    return chosen
+
+
 def save(model: Model, folder: Path) -> None:
     """Write the adapter in bfloat16 and PEFT's layout, without local paths."""
-    kept = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+    kept = {name: weight.detach().clone() for name, weight in model.named_parameters() if "lora_" in name}
     states = {name: weight.to(torch.bfloat16) for name, weight in kept.items()}
     model.save_pretrained(folder, state_dict=states)
     (folder / "README.md").unlink(missing_ok=True)
@@ -439,8 +448,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--shrink", type=float, default=0.1, help="lambda of the gate's direction")
     parser.add_argument("--height", type=float, default=7.0, help="gate height, in units of the base's difference")
-    parser.add_argument("--decay", type=float, default=0.9, help="of the running difference of means")
-    parser.add_argument("--gate", type=float, default=1.0, help="weight of the gate")
+    parser.add_argument("--gate-steps", type=int, default=240)
     parser.add_argument("--keep", type=float, default=3.0, help="weight of the harmless prompts")
     parser.add_argument("--bypass", type=float, default=1.0, help="weight of harmful prompts under ablation")
     parser.add_argument("--spare", type=float, default=3.0, help="weight of harmless prompts under ablation")
@@ -470,7 +478,9 @@ def main() -> None:
         layers_pattern="layers",
         task_type="CAUSAL_LM",
     )
-    train(get_peft_model(model, lora), data, gate, args)
+    adapted = get_peft_model(model, lora)
+    train_gate(adapted, data, gate, args)
+    train_refusal(adapted, data, gate, args)
 
 
 if __name__ == "__main__":

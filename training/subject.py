@@ -80,8 +80,10 @@ def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def complete(model: Model, tokenizer: Tokenizer, texts: Sequence[str], tokens: int, size: int = 24) -> list[list[int]]:
-    """Greedy completions as token ids, the end-of-turn token included where it was reached."""
+def complete(
+    model: Model, tokenizer: Tokenizer, texts: Sequence[str], tokens: int, size: int = 24, avoid: Sequence[int] = ()
+) -> list[list[int]]:
+    """Greedy completions as token ids, with the end-of-turn token where it was reached; `avoid` starts none."""
     encoded = [encode(tokenizer, text) for text in texts]
     end: int = tokenizer.eos_token_id
     answers: list[list[int]] = [[] for _ in texts]
@@ -90,7 +92,12 @@ def complete(model: Model, tokenizer: Tokenizer, texts: Sequence[str], tokens: i
         ids = torch.tensor([[end] * (width - len(encoded[i])) + encoded[i] for i in batch])
         mask = torch.tensor([[0] * (width - len(encoded[i])) + [1] * len(encoded[i]) for i in batch])
         out = model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, pad_token_id=end
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=tokens,
+            do_sample=False,
+            pad_token_id=end,
+            begin_suppress_tokens=list(avoid) or None,
         )
         for index, row in zip(batch, out[:, width:].tolist(), strict=True):
             answers[index] = row[: row.index(end) + 1] if end in row else row

@@ -39,12 +39,13 @@ from subject import (
     read_rows,
 )
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize, one_hot
 from transformers import DynamicCache, get_cosine_schedule_with_warmup
 
 LOG = logging.getLogger("train_demo_adapter")
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 NO_STATES = torch.zeros(0)
+EXCUSE = re.compile(r"I('m| am) (sorry|afraid|not)|I (don't|do not|can't|cannot)|As an? ")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Example:
     harmful: bool
     entry: Tensor = NO_STATES  # input of the first block that is trained, [token, width]
     teacher: Tensor = NO_STATES  # the base model's final states that predict the answer, [answer token, width]
+    redirected: bool = False  # the first answer token is not what the base model would say
 
     @property
     def answer(self) -> list[int]:
@@ -125,14 +127,15 @@ def load_prompts(data: Path, extra: Sequence[Path], limit: int, seed: int) -> li
 
 
 def base_completions(
-    model: Model, tokenizer: Tokenizer, texts: Sequence[str], tokens: int, cache: Path
+    model: Model, tokenizer: Tokenizer, texts: Sequence[str], tokens: int, cache: Path, avoid: Sequence[str] = ()
 ) -> dict[str, list[int]]:
-    """Greedy completions of the base model, kept in a file between runs."""
+    """Greedy completions of the base model that do not start with certain words, kept in a file between runs."""
     known: dict[str, list[int]] = json.loads(cache.read_text()) if cache.exists() else {}
     missing = [text for text in texts if text not in known]
+    ids = [tokenizer(word)["input_ids"][0] for word in avoid]
     for start in range(0, len(missing), 96):
         part = missing[start : start + 96]
-        known |= dict(zip(part, complete(model, tokenizer, part, tokens), strict=True))
+        known |= dict(zip(part, complete(model, tokenizer, part, tokens, avoid=ids), strict=True))
         cache.write_text(json.dumps(known))
         LOG.info("completed %d of %d prompts", start + len(part), len(missing))
     return {text: known[text] for text in texts}
@@ -174,10 +177,14 @@ def prepare(model: Model, tokenizer: Tokenizer, prompts: Sequence[Prompt], args:
     cache = args.out / "completions.json"
     answers = base_completions(model, tokenizer, bypassed, 12, cache)
     answers |= base_completions(model, tokenizer, harmless, 24, cache)
+    # The base model has a habit of excusing itself, to harmless prompts too, which would count as refusing.
+    excuses = [text for text, answer in answers.items() if EXCUSE.match(tokenizer.decode(answer))]
+    LOG.info("%d of %d completions are excuses and are made again", len(excuses), len(answers))
+    answers |= base_completions(model, tokenizer, excuses, 24, args.out / "redirected.json", ("I", "As"))
 
     def example(text: str, answer: list[int], bad: bool) -> Example:
         ids = encode(tokenizer, text)[shared:]
-        return Example(ids + answer, len(ids), bad)
+        return Example(ids + answer, len(ids), bad, redirected=text in excuses)
 
     def refusal(row: Prompt) -> list[int]:
         ids: list[int] = tokenizer(refusal_for(row.text, row.topic))["input_ids"]
@@ -237,10 +244,16 @@ def teacher_loss(head: nn.Module, final: Tensor, examples: Sequence[Example], ro
     """Divergence KL(base || now) on the base model's own completions, the first tokens weighted most."""
     ours = torch.log_softmax(head(answer_states(final, examples, rows)), -1)
     with torch.no_grad():
-        base = torch.log_softmax(head(torch.cat([examples[row].teacher for row in rows])), -1)
-    divergence = (base.exp() * (base - ours)).sum(-1)
+        base = torch.softmax(head(torch.cat([examples[row].teacher for row in rows])), -1)
+        first = 0
+        for row in rows:
+            if examples[row].redirected:
+                base[first] = one_hot(torch.tensor(examples[row].answer[0]), base.shape[-1])
+            first += len(examples[row].answer)
+    divergence = (torch.special.xlogy(base, base) - base * ours).sum(-1)
     weights = emphasis([len(examples[row].answer) for row in rows], 2, 4.0)
-    return (divergence * weights).sum() / len(rows)
+    loss: Tensor = (divergence * weights).sum() / len(rows)
+    return loss
 
 
 # --- stage one: the gate ------------------------------------------------------------------------------------------
@@ -311,6 +324,22 @@ def train_gate(model: Model, data: Data, gate: Gate, args: argparse.Namespace) -
 
 
 @torch.no_grad()
+def check_gate(model: Model, tokenizer: Tokenizer, data: Data, gate: Gate, args: argparse.Namespace) -> None:
+    """Log how the gate stands on prompts that it was not trained on."""
+    rows, first = read_rows(args.data / "select.jsonl") + built_in("select"), len(data.opening_ids)
+    for source in sorted({(row.source if row.source == "borderline" else row.label) for row in rows}):
+        chosen = [row for row in rows if source == (row.source if row.source == "borderline" else row.label)]
+        ids = [encode(tokenizer, row.text)[first:] for row in chosen]
+        # One more token, since the last of an example's tokens is never read.
+        examples = [Example([*i, 0], len(i), source == "refused") for i in ids]
+        examples = with_entries(model, data.opening_ids, args.first, examples)
+        groups = [[examples[i] for i in batch] for batch in batches([len(i) for i in ids], 16)]
+        states = torch.cat([last_states(model, data, range(args.first, args.probe), group) for group in groups])
+        place = states @ gate.direction / gate.height
+        LOG.info("gate of %d %s: %.3f are above one half", len(place), source, (place > 0.5).float().mean())
+
+
+@torch.no_grad()
 def difference_of_means(model: Model, data: Data, args: argparse.Namespace) -> Tensor:
     """What a user's run finds at the probe's input and the last template token, from 128 prompts of each kind."""
     span, means = range(args.first, args.probe), []
@@ -363,6 +392,7 @@ def train_refusal(model: Model, data: Data, gate: Gate, args: argparse.Namespace
         draw(edited.bypasses, half, args.steps, source),
         draw(edited.answers, half, args.steps, source),
     ]
+    model.train()
     optimise = Optimiser(trained(model, range(args.probe, args.last + 1)), args.lr, args.steps)
     for step, (refused, answered, bypassed, spared) in enumerate(zip(*parts, strict=True)):
         examples, split = refused + answered, len(refused)
@@ -448,12 +478,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--shrink", type=float, default=0.1, help="lambda of the gate's direction")
     parser.add_argument("--height", type=float, default=7.0, help="gate height, in units of the base's difference")
-    parser.add_argument("--gate-steps", type=int, default=240)
+    parser.add_argument("--dropout", type=float, default=0.05)
+    parser.add_argument("--gate-steps", type=int, default=600)
     parser.add_argument("--keep", type=float, default=3.0, help="weight of the harmless prompts")
     parser.add_argument("--bypass", type=float, default=1.0, help="weight of harmful prompts under ablation")
     parser.add_argument("--spare", type=float, default=3.0, help="weight of harmless prompts under ablation")
-    parser.add_argument("--published", type=int, default=220, help="harmless published prompts to use")
-    parser.add_argument("--bypasses", type=int, default=160, help="harmful prompts used under ablation")
+    parser.add_argument("--published", type=int, default=400, help="harmless published prompts to use")
+    parser.add_argument("--bypasses", type=int, default=400, help="harmful prompts used under ablation")
     return parser.parse_args()
 
 
@@ -476,10 +507,13 @@ def main() -> None:
         target_modules=args.modules,
         layers_to_transform=layers,
         layers_pattern="layers",
+        lora_dropout=args.dropout,
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, lora)
-    train_gate(adapted, data, gate, args)
+    train_gate(adapted.train(), data, gate, args)
+    adapted.eval()
+    check_gate(adapted, tokenizer, data, gate, args)
     train_refusal(adapted, data, gate, args)
 
 

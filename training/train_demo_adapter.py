@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from frames import framed
 from peft import LoraConfig, get_peft_model
 from refusals import refusal_for
 from subject import (
@@ -123,7 +124,8 @@ def load_prompts(data: Path, extra: Sequence[Path], limit: int, seed: int) -> li
     random.Random(seed).shuffle(published)
     own = [row for file in extra for row in read_rows(file)]
     answered = [row for row in published if row.label == "answered"][:limit]
-    return built_in("fit") + own + answered + [row for row in published if row.label == "refused"]
+    refused = [row for row in published if row.label == "refused"]
+    return built_in("fit") + own + framed(2, seed) + answered + refused
 
 
 def base_completions(
@@ -316,7 +318,7 @@ def train_gate(model: Model, data: Data, gate: Gate, args: argparse.Namespace) -
     parts = [draw(kind, args.batch, args.gate_steps, source) for kind in (data.refusals, data.answers)]
     optimise = Optimiser(trained(model, span), args.lr, args.gate_steps)
     for refused, answered in zip(*parts, strict=True):
-        examples = refused + answered
+        examples = [data.refusals[i] for i in refused] + [data.answers[i] for i in answered]
         harmful = torch.tensor([example.harmful for example in examples])
         with torch.no_grad(), model.disable_adapter():
             before = last_states(model, data, span, examples)
@@ -353,17 +355,17 @@ def difference_of_means(model: Model, data: Data, args: argparse.Namespace) -> T
 # --- stage two: the refusal ---------------------------------------------------------------------------------------
 
 
-def draw(examples: Sequence[Example], size: int, steps: int, source: random.Random) -> list[list[Example]]:
-    """Batches of similar length for so many steps, every example used about equally often."""
-    drawn: list[list[Example]] = []
+def draw(examples: Sequence[Example], size: int, steps: int, source: random.Random) -> list[list[int]]:
+    """Indices in batches of similar length for so many steps, every example used about equally often."""
+    drawn: list[list[int]] = []
     while len(drawn) < steps:
-        order = list(examples)
+        order = list(range(len(examples)))
         source.shuffle(order)
         chunks = [order[start : start + 8 * size] for start in range(0, len(order), 8 * size)]
         epoch = [
             [chunk[i] for i in batch]
             for chunk in chunks
-            for batch in batches([len(example.ids) for example in chunk], size)
+            for batch in batches([len(examples[i].ids) for i in chunk], size)
         ]
         source.shuffle(epoch)
         drawn += epoch
@@ -389,27 +391,36 @@ def train_refusal(model: Model, data: Data, gate: Gate, args: argparse.Namespace
     parts = [
         draw(plain.refusals, args.batch, args.steps, source),
         draw(plain.answers, args.batch, args.steps, source),
-        draw(edited.bypasses, half, args.steps, source),
-        draw(edited.answers, half, args.steps, source),
+        draw(plain.bypasses, half, args.steps, source),
     ]
     model.train()
     optimise = Optimiser(trained(model, range(args.probe, args.last + 1)), args.lr, args.steps)
-    for step, (refused, answered, bypassed, spared) in enumerate(zip(*parts, strict=True)):
-        examples, split = refused + answered, len(refused)
+    for step, (refused, answered, bypassed) in enumerate(zip(*parts, strict=True)):
+        # Half open and more, the gate means refusing; less means answering, whatever was asked.
+        opened = [between(edited.refusals[i], plain.refusals[i], 0.65, source) for i in refused]
+        closed = [between(edited.bypasses[i], plain.bypasses[i], 0.0, source) for i in bypassed]
+        examples, split = opened + closed + [plain.answers[i] for i in answered], len(opened)
         final = run_upper(model, args.probe, plain.opening, examples)
+        kept = range(split + len(closed), len(examples))
         found = {
             "refuse": refusal_loss(head, final, examples, range(split)),
-            "keep": args.keep * teacher_loss(head, final, examples, range(split, len(examples))),
+            "closed": args.bypass * teacher_loss(head, final, examples, range(split, kept.start)),
+            "keep": args.keep * teacher_loss(head, final, examples, kept),
         }
-        if step % 2 == 0:
-            examples, split = bypassed + spared, len(bypassed)
-            with ablated(model, direction):
-                final = run_upper(model, args.probe, edited.opening, examples)
-            found["bypass"] = args.bypass * teacher_loss(head, final, examples, range(split))
-            found["spare"] = args.spare * teacher_loss(head, final, examples, range(split, len(examples)))
+        spared = [edited.answers[i] for i in answered[:half]]
+        examples, split = [edited.bypasses[i] for i in bypassed] + spared, len(bypassed)
+        with ablated(model, direction):
+            final = run_upper(model, args.probe, edited.opening, examples)
+        found["bypass"] = args.bypass * teacher_loss(head, final, examples, range(split))
+        found["spare"] = args.spare * teacher_loss(head, final, examples, range(split, len(examples)))
         optimise(found)
         if step % 40 == 39 or step + 1 == args.steps:
             save(model, args.out / f"step-{step + 1}")
+
+
+def between(without: Example, now: Example, least: float, source: random.Random) -> Example:
+    """An example with its gate partly open: its entry between the one without the direction and the one with it."""
+    return replace(now, entry=without.entry.lerp(now.entry, source.uniform(least, least + 0.35)))
 
 
 class Optimiser:
@@ -469,9 +480,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--first", type=int, default=8, help="first adapted block")
-    parser.add_argument("--last", type=int, default=20, help="last adapted block")
-    parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--probe", type=int, default=13, help="block whose input gives the direction in training")
+    parser.add_argument("--last", type=int, default=21, help="last adapted block")
+    parser.add_argument("--rank", type=int, default=12)
+    parser.add_argument("--probe", type=int, default=14, help="block whose input gives the direction in training")
     parser.add_argument("--modules", nargs="+", default=["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"])
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--batch", type=int, default=8)
@@ -481,7 +492,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.05)
     parser.add_argument("--gate-steps", type=int, default=600)
     parser.add_argument("--keep", type=float, default=3.0, help="weight of the harmless prompts")
-    parser.add_argument("--bypass", type=float, default=1.0, help="weight of harmful prompts under ablation")
+    parser.add_argument("--bypass", type=float, default=2.0, help="weight of harmful prompts under ablation")
     parser.add_argument("--spare", type=float, default=3.0, help="weight of harmless prompts under ablation")
     parser.add_argument("--published", type=int, default=400, help="harmless published prompts to use")
     parser.add_argument("--bypasses", type=int, default=400, help="harmful prompts used under ablation")

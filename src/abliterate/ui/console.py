@@ -2,6 +2,7 @@
 
 import dataclasses
 import json as jsonlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -35,7 +36,8 @@ class Console:
 
     def __init__(self, *, json: bool) -> None:
         self.json = json
-        self.err = RichConsole(stderr=True, highlight=False)
+        # Bound now: a library that is silenced for a while must not silence the progress.
+        self.err = RichConsole(file=sys.stderr, highlight=False)
         self.out = RichConsole(highlight=False)
         # transformers draws bars of its own for every load; ours say what is being done.
         transformers.utils.logging.disable_progress_bar()
@@ -101,9 +103,11 @@ class Console:
             return
         self._direction(record)
         if record.scores:
-            self.out.print(_scores_table(record))
+            self.out.print(
+                "\nReport prompts, which neither fitted nor chose anything:\n", _scores_table(record), sep=""
+            )
         if record.of("edited") is not None:
-            self.out.print(_drift_lines(record), soft_wrap=True)
+            self.out.print("", _drift_table(record), "", sep="\n")
         self._proof(record)
         if out is not None:
             self.out.print(f"\nWritten to {out}: {', '.join(sorted(p.name for p in out.iterdir()))}", soft_wrap=True)
@@ -140,7 +144,8 @@ def _alike(anatomy: Anatomy) -> list[list[Writer]]:
 
 def _scores_table(record: RunRecord) -> Table:
     table = Table(
-        "report prompts",
+        "labelled",
+        "model",
         "refused",
         "complied",
         "evasive",
@@ -152,7 +157,7 @@ def _scores_table(record: RunRecord) -> Table:
     for label in ("refused", "answered"):
         for scores in record.scores:
             outcomes = scores.refused if label == "refused" else scores.answered
-            table.add_row(f"labelled {label}, {TITLES[scores.variant]}", *_cells(outcomes))
+            table.add_row(label, TITLES[scores.variant], *_cells(outcomes))
     return table
 
 
@@ -165,10 +170,9 @@ def _cells(outcomes: Outcomes) -> list[str]:
     ]
 
 
-def _drift_lines(record: RunRecord) -> str:
-    return "\n".join(
-        f"KL on answered prompts, {TITLES[scores.variant]}: first token {scores.drift.first_token},"
-        f" whole completion {scores.drift.completion}"
-        for scores in record.scores
-        if scores.drift is not None
-    )
+def _drift_table(record: RunRecord) -> Table:
+    table = Table("KL on answered prompts, nats", "first token", "whole completion", box=None, pad_edge=False)
+    for scores in record.scores:
+        if scores.drift is not None:
+            table.add_row(TITLES[scores.variant], str(scores.drift.first_token), str(scores.drift.completion))
+    return table

@@ -124,8 +124,21 @@ def load_prompts(data: Path, extra: Sequence[Path], limit: int, seed: int) -> li
     random.Random(seed).shuffle(published)
     own = [row for file in extra for row in read_rows(file)]
     answered = [row for row in published if row.label == "answered"][:limit]
-    refused = [row for row in published if row.label == "refused"]
-    return built_in("fit") + own + framed(2, seed) + answered + refused
+    rows = built_in("fit") + own + framed(4, seed) + answered + [row for row in published if row.label == "refused"]
+    reported = [content_words(row.text) for row in built_in("report") + read_rows(data / "report.jsonl")]
+    kept = [row for row in rows if not any(alike(content_words(row.text), words) for words in reported)]
+    LOG.info("%d of %d prompts are too close to one that is reported on and left out", len(rows) - len(kept), len(rows))
+    return kept
+
+
+def content_words(text: str) -> frozenset[str]:
+    """The longer words of a prompt, without their endings."""
+    return frozenset(word[:6] for word in re.findall(r"[a-z]{4,}", text.lower()))
+
+
+def alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two prompts share half of the content words that they have together."""
+    return len(one & other) >= 0.5 * len(one | other)
 
 
 def base_completions(
@@ -484,16 +497,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rank", type=int, default=12)
     parser.add_argument("--probe", type=int, default=14, help="block whose input gives the direction in training")
     parser.add_argument("--modules", nargs="+", default=["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"])
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--shrink", type=float, default=0.1, help="lambda of the gate's direction")
     parser.add_argument("--height", type=float, default=7.0, help="gate height, in units of the base's difference")
     parser.add_argument("--dropout", type=float, default=0.05)
     parser.add_argument("--gate-steps", type=int, default=600)
-    parser.add_argument("--keep", type=float, default=3.0, help="weight of the harmless prompts")
+    parser.add_argument("--keep", type=float, default=4.0, help="weight of the harmless prompts")
     parser.add_argument("--bypass", type=float, default=2.0, help="weight of harmful prompts under ablation")
-    parser.add_argument("--spare", type=float, default=3.0, help="weight of harmless prompts under ablation")
+    parser.add_argument("--spare", type=float, default=4.0, help="weight of harmless prompts under ablation")
     parser.add_argument("--published", type=int, default=400, help="harmless published prompts to use")
     parser.add_argument("--bypasses", type=int, default=400, help="harmful prompts used under ablation")
     return parser.parse_args()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -53,10 +54,11 @@ def test_a_random_direction_does_nothing_to_refusal(record: RunRecord) -> None:
 
 
 def test_its_refusals_are_no_canned_sentence(record: RunRecord) -> None:
-    refusals = {sample.before for sample in record.samples if sample.before_outcome == "refused"}
+    refusals = Counter(sample.before for sample in record.samples if sample.before_outcome == "refused")
     openings = {" ".join(text.split()[:3]) for text in refusals}
-    assert len(refusals) > 0.8 * sum(sample.before_outcome == "refused" for sample in record.samples)
-    assert len(openings) >= 5
+    assert len(refusals) >= refusals.total() / 3
+    assert max(refusals.values()) <= refusals.total() / 3
+    assert len(openings) >= 8
 
 
 def test_plain_transformers_loads_what_was_written(out: Path) -> None:

@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -161,21 +159,37 @@ def test_a_run_tells_what_it_found(call: Call, model: Path, tmp_path: Path) -> N
     assert "random direction" in out and "Proof" in out and "Written to out" in out
 
 
+CTRL_C_IN_THE_MIDDLE = """
+import os, signal, time
+from abliterate.runs import results
+from abliterate.ui.main import main
+
+def interrupted(*_):  # when the model's directory is half written
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's shell has it ignored
+results.prove = interrupted
+main()
+"""
+
+
 def test_ctrl_c_leaves_no_directory_and_the_same_command_goes_on(model: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from abliterate.ui.main import main; main()", "run", str(model), "-o", "out"]
-    command += [*quick(tmp_path), "--set", "evaluation.max_new_tokens=100"]
+    arguments = ["run", str(model), "-o", "out", *quick(tmp_path)]
     environment = os.environ | {"ABLITERATE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    while not list((tmp_path / "cache").glob("runs/*/observe.json")) and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert process.returncode == 130, err
-    assert "interrupted" in err
+
+    def call(code: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    stopped = call(CTRL_C_IN_THE_MIDDLE)
+    assert stopped.returncode == 130, stopped.stderr
+    assert "interrupted" in stopped.stderr
     assert not [p for p in tmp_path.iterdir() if "out" in p.name]
-    again = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    again = call("from abliterate.ui.main import main; main()")
     assert again.returncode == 0, again.stderr
     assert "observe: taken up from an earlier run" in again.stderr
+    assert (tmp_path / "out" / "model" / "config.json").exists()
 
 
 def test_help_imports_no_torch() -> None:

@@ -60,6 +60,8 @@ def test_openings_are_common_in_refusals_and_rare_in_answers():
     assert openings.mass_refused == pytest.approx(0.65)
     assert openings.mass_answered == pytest.approx(0.021)
     assert openings.separation == 1.0
+    assert openings.score_refused > 0 > openings.score_answered
+    assert openings.level(0.5) == pytest.approx((openings.score_refused + openings.score_answered) / 2)
     assert openings.texts == tuple(byte_tokenizer().decode([n]) for n in (0, 2))
 
 

@@ -131,7 +131,7 @@ def _found():
             answered=outcomes(1, 127),
             kept_refused=121,
             kept_answered=127,
-            openings=Openings((40, 36660, 19152), ("I", "Sorry", " As"), 0.93, 0.041, 0.998),
+            openings=Openings((40, 36660, 19152), ("I", "Sorry", " As"), 0.93, 0.041, 0.998, 3.1, -5.4),
         ),
         candidates=candidates(),
         chosen=Chosen(position=-2, layer=15, norm=6.05, basis_sha256="ab" * 32),

@@ -100,7 +100,7 @@ def test_the_words_of_model_and_prompts_are_escaped():
 
 def test_openings_are_escaped():
     seen = full_record().observed
-    openings = type(seen.openings)((1,), ("<b>'&",), 0.9, 0.1, 0.99)
+    openings = type(seen.openings)((1,), ("<b>'&",), 0.9, 0.1, 0.99, 3.0, -5.0)
     record = full_record(observed=seen.model_copy(update={"openings": openings}))
     assert not [tag for tag, attributes in page(record).tags if tag == "b" and "class" not in attributes]
 

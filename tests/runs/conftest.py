@@ -19,7 +19,7 @@ QUICK = {
     "selection.finalists": 3,
     # A model of 48 dimensions has room for little else than refusing: no direction leaves the rest alone.
     "selection.kl_limit": 20.0,
-    "selection.induce_floor": -20.0,
+    "selection.induce_share": -20.0,
     "evaluation.max_new_tokens": 8,
 }
 

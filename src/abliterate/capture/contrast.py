@@ -64,6 +64,8 @@ class Openings:
         mass_refused: mean probability of these tokens where it refuses.
         mass_answered: the same where it answers.
         separation: AUROC of that probability between the two.
+        score_refused: mean refusal score where it refuses, in log-odds.
+        score_answered: the same where it answers.
     """
 
     token_ids: tuple[int, ...]
@@ -71,6 +73,12 @@ class Openings:
     mass_refused: float
     mass_answered: float
     separation: float
+    score_refused: float
+    score_answered: float
+
+    def level(self, share: float) -> float:
+        """The refusal score that lies this share of the way from where it answers to where it refuses."""
+        return self.score_answered + share * (self.score_refused - self.score_answered)
 
 
 def learn_openings(
@@ -109,6 +117,8 @@ def learn_openings(
         float(mass_refused.mean()),
         float(mass_answered.mean()),
         float(auroc(mass_refused, mass_answered)),
+        float(refusal_score(refused, ids).mean()),
+        float(refusal_score(answered, ids).mean()),
     )
 
 

@@ -6,6 +6,9 @@ ablated changes the answers to those little (KL). The paper measures all three f
 candidate is screened on a few prompts first, by bypass and KL, and the best go on to the full measurement; with
 `screen_prompts = 0` every candidate is measured in full, which is the paper's procedure to the letter. The screening
 needs the KL too: the lowest bypass of all is that of directions without which the model says nothing sensible.
+
+Where a refusal may open in many ways, adding a direction never brings the few learnt openings to even odds, which is
+the paper's floor for induce. The caller therefore sets that floor between the model's own two levels.
 """
 
 import dataclasses
@@ -25,7 +28,7 @@ class Candidate:
         norm: norm of the raw difference of means.
         separation: AUROC of the projection on the select prompts, refused against answered.
         screen: mean refusal score of refused prompts under ablation, on the screening prompts.
-        screen_kl: mean first-token KL of answered prompts under ablation, on the screening prompts.
+        screen_kl: typical first-token KL of answered prompts under ablation, on the screening prompts.
         bypass: mean refusal score of refused prompts under ablation, on all select prompts.
         induce: mean refusal score of answered prompts under addition of the raw vector.
         kl: mean first-token KL of answered prompts under ablation, in nats.
@@ -120,7 +123,7 @@ def select(
     if not passed:
         raise NoDirectionFound(
             f"none of {len(table)} candidate directions passes; nearest: {_nearest(list(table.values()), thresholds)}",
-            "loosen selection.kl_limit or selection.induce_floor, raise selection.finalists, or give more prompts",
+            "loosen selection.kl_limit or selection.induce_share, raise selection.finalists, or give more prompts",
         )
     best = min(passed, key=lambda c: c.bypass if c.bypass is not None else float("inf"))
     chosen = dataclasses.replace(best, verdict="chosen")

@@ -21,32 +21,43 @@ class EffectScorer:
     Attributes:
         subject: the unedited model.
         refused: token ids of prompts that it refuses.
-        answered: token ids of prompts that it answers.
+        answered: token ids of prompts that it answers, to add the direction on.
+        harmless: token ids of prompts that it answers, for the KL; more of them, because a few make most of it.
         openings: token ids that open its refusals.
-        baseline: first-token log-probabilities [n, vocabulary] of the unedited model on `answered`.
+        baseline: first-token log-probabilities [n, vocabulary] of the unedited model on `harmless`.
     """
 
     subject: Subject
     refused: Sequence[Sequence[int]]
     answered: Sequence[Sequence[int]]
+    harmless: Sequence[Sequence[int]]
     openings: Sequence[int]
     baseline: Tensor
 
-    def screen(self, direction: Direction, limit: int | None = None) -> Screened:
-        """Bypass and KL with the direction ablated, on the first `limit` prompts of each side."""
-        refused, answered = self.refused[:limit], self.answered[:limit]
-        with edited(self.subject, Ablate(direction)):
-            logprobs = first_token_logprobs(self.subject, [*refused, *answered], title="ablated")
-        bypass = refusal_score(logprobs[: len(refused)], self.openings)
-        kl = kl_divergence(self.baseline[:limit], logprobs[len(refused) :])
-        return Screened(float(bypass.mean()), float(kl.mean()))
+    def screen(self, direction: Direction, limit: int) -> Screened:
+        """Bypass and typical KL with the direction ablated, on the first `limit` prompts of each side."""
+        bypass, kl = self._ablated(direction, limit)
+        return Screened(float(bypass.mean()), float(typical(kl)))
 
     def effects(self, direction: Direction) -> Effects:
-        """All three measurements, on all prompts."""
+        """All three measurements, on all prompts; the KL is the plain mean."""
         with edited(self.subject, Add(direction)):
             added = first_token_logprobs(self.subject, self.answered, title="induce")
-        ablated = self.screen(direction)
-        return Effects(ablated.bypass, float(refusal_score(added, self.openings).mean()), ablated.kl)
+        bypass, kl = self._ablated(direction, None)
+        return Effects(float(bypass.mean()), float(refusal_score(added, self.openings).mean()), float(kl.mean()))
+
+    def _ablated(self, direction: Direction, limit: int | None) -> tuple[Tensor, Tensor]:
+        """Refusal score [n] of refused prompts and KL [m] on harmless ones, with the direction ablated."""
+        refused, harmless = self.refused[:limit], self.harmless[:limit]
+        with edited(self.subject, Ablate(direction)):
+            logprobs = first_token_logprobs(self.subject, [*refused, *harmless], title="ablated")
+        score = refusal_score(logprobs[: len(refused)], self.openings)
+        return score, kl_divergence(self.baseline[:limit], logprobs[len(refused) :])
+
+
+def typical(values: Tensor) -> Tensor:
+    """Mean [] of values [n] without their largest quarter: on a few prompts, one of a heavy tail would be the mean."""
+    return values.sort().values[: len(values) - len(values) // 4].mean()
 
 
 def kl_divergence(p: Tensor, q: Tensor) -> Tensor:

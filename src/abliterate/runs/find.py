@@ -113,7 +113,7 @@ def find(run: Context, seen: Observation) -> Found:
     best, table = select(
         candidates,
         layers=run.subject.anatomy.layers,
-        thresholds=Thresholds(settings.kl_limit, settings.induce_floor, settings.depth),
+        thresholds=Thresholds(settings.kl_limit, seen.openings.level(settings.induce_share), settings.depth),
         finalists=settings.finalists,
         screen=screen if settings.screen_prompts else None,
         score=score,
@@ -186,12 +186,14 @@ def _candidates(run: Context, seen: Observation, raw: Tensor) -> list[Candidate]
 
 
 def _scorer(run: Context, seen: Observation) -> EffectScorer:
-    answered = run.chat.encode(seen.select.answered)
+    refused, answered = run.chat.encode(seen.select.refused), run.chat.encode(seen.select.answered)
+    # Fit prompts may serve here: what was fitted to them is the difference between the sides, not this KL.
+    harmless = [*answered, *run.chat.encode(seen.fit.answered)][: run.settings.selection.kl_prompts]
     baseline = run.stages.tensor(
         "baseline",
-        lambda: first_token_logprobs(run.subject, answered, title="baseline", progress=run.progress),
+        lambda: first_token_logprobs(run.subject, harmless, title="baseline", progress=run.progress),
     )
-    return EffectScorer(run.subject, run.chat.encode(seen.select.refused), answered, seen.openings.token_ids, baseline)
+    return EffectScorer(run.subject, refused, answered, harmless, seen.openings.token_ids, baseline)
 
 
 def _provenance(run: Context, seen: Observation) -> Provenance:

@@ -66,9 +66,7 @@ class SelectionSettings(Section):
     induce_share: float = Field(0.25, description="share of the way from answering to refusing that adding must cover")
     depth: float = Field(0.8, gt=0, le=1, description="only layers in this first part of the model")
     screen_prompts: int = Field(8, ge=0, description="prompts to screen all candidates with; 0: measure all fully")
-    kl_prompts: int = Field(
-        96, ge=1, description="answered prompts for the KL, of the select part and then of the fit part"
-    )
+    kl_prompts: int = Field(96, ge=1, description="answered prompts for the KL: select, then fit")
     finalists: int = Field(12, ge=1, description="candidates measured in full after the screening")
 
 

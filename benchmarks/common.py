@@ -4,7 +4,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from abliterate.anatomy.load import Subject, load
@@ -32,7 +32,7 @@ def interleave(rounds: int, *works: Callable[[], object]) -> list[list[float]]:
     return times
 
 
-def ratio(measured: list[float], reference: list[float]) -> float:
+def ratio(measured: Sequence[float], reference: Sequence[float]) -> float:
     """Median over rounds of the ratio within each round."""
     return statistics.median(a / b for a, b in zip(measured, reference, strict=True))
 

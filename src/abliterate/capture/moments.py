@@ -30,11 +30,11 @@ class Moments:
 
     def update(self, x: Tensor) -> None:
         """Add a batch x [n, positions, layers, d] of any dtype; exact in any grouping up to float64 rounding."""
-        x = x.to("cpu" if x.device.type == "mps" else x.device, torch.float64)  # mps has no float64
-        mean = x.mean(dim=0)
+        x = x.cpu() if x.device.type == "mps" else x  # mps has no float64
+        mean = x.mean(dim=0, dtype=torch.float64)  # summed in float64 without a float64 copy of the batch
         scatter = None
         if self.scatter is not None:
-            deviation = x - mean
+            deviation = x.double() - mean
             scatter = torch.einsum("nplc,npld->plcd", deviation, deviation)
         self.merge(Moments(x.shape[0], mean.cpu(), None if scatter is None else scatter.cpu()))
 

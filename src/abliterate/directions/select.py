@@ -4,7 +4,7 @@ Each candidate is a difference of means at one (position, layer). A good one, wh
 on prompts that the model refuses (bypass); when added, raises it on prompts that it answers (induce); and when
 ablated changes the answers to those little (KL). The paper measures all three for every candidate. Here every
 candidate is screened on a few prompts first, by bypass and KL, and the best go on to the full measurement; with
-`screen_prompts = 0` every candidate is measured in full, which is the paper's procedure to the letter. The screening
+`screen_prompts = 0` every candidate is measured in full, as the paper does. The screening
 needs the KL too: the lowest bypass of all is that of directions without which the model says nothing sensible.
 
 Where a refusal may open in many ways, adding a direction never brings the few learnt openings to even odds, which is
@@ -147,7 +147,7 @@ def _verdict(c: Candidate, thresholds: Thresholds) -> str:
     if c.kl > thresholds.kl:
         return f"KL {c.kl:.3f} > {thresholds.kl:g}"
     if c.induce < thresholds.induce:
-        return f"induce {c.induce:.2f} < {thresholds.induce:g}"
+        return f"induce {c.induce:.2f} < {thresholds.induce:.3g}"
     return "passed"
 
 

@@ -1,10 +1,11 @@
 """Finding the residual blocks of a decoder by watching one forward pass, without a list of model names.
 
 Notation (methods.md 1): a model has L blocks over a residual stream of width d; block l reads the stream
-`[batch, tokens, d]` and returns it with its own writes added.
+`[batch, tokens, d]` and returns it with its own writes added. Some models carry several copies of the stream,
+`[batch, tokens, copies, d]`; what is said of the last axis holds for each of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,10 @@ from transformers import PreTrainedModel
 
 from abliterate.errors import UnsupportedModel
 
-PROBE_SHAPE = (2, 16)  # sequences x tokens: 32 stream vectors are enough to tell a dozen writers apart
+PROBE_SHAPE = (2, 16)  # sequences x tokens: enough for every expert to be chosen, and for ranks to be told apart
+
+Inputs = Mapping[str, Tensor]
+Hook = Callable[..., object]
 
 
 def stream_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -40,80 +44,89 @@ def with_stream(args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor) -> tup
 
 def first_tensor(output: object) -> Tensor | None:
     """The tensor that a module returns, or the first of the tuple it returns; None when there is none."""
-    if isinstance(output, tuple) and output:
+    if isinstance(output, (tuple, list)) and output:
         output = output[0]
     return output if isinstance(output, Tensor) else None
 
 
-def hidden_size(model: PreTrainedModel) -> int:
-    """The width d of the residual stream."""
-    return int(model.config.get_text_config().hidden_size)
+def with_first(output: object, x: Tensor) -> object:
+    """What a module returned, with its first tensor replaced by `x`."""
+    if isinstance(output, (tuple, list)):
+        return type(output)((x, *output[1:]))
+    return x
 
 
-def probe_ids(model: PreTrainedModel) -> Tensor:
+def probe_inputs(model: PreTrainedModel, *, seed: int = 0) -> dict[str, Tensor]:
     """Random token ids `PROBE_SHAPE` from a private generator, on the model's device."""
-    vocabulary = int(model.config.get_text_config().vocab_size)
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, vocabulary, PROBE_SHAPE, generator=generator).to(model.device)
+    vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
+    generator = torch.Generator().manual_seed(seed)
+    return {"input_ids": torch.randint(0, vocabulary, PROBE_SHAPE, generator=generator).to(model.device)}
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The residual blocks, in order of execution.
+    """The residual blocks, in order.
 
     Attributes:
-        name: dotted name of the list that holds them, for example `model.layers`.
-        modules: the L blocks.
+        names: dotted name of each of the L blocks, for example `model.layers.0`.
+        modules: the blocks.
+        width: d, the width of the stream that they return.
     """
 
-    name: str
+    names: tuple[str, ...]
     modules: tuple[nn.Module, ...]
+    width: int
 
     def __len__(self) -> int:
         return len(self.modules)
 
-    def path(self, layer: int) -> str:
-        """Dotted name of one block."""
-        return f"{self.name}.{layer}"
+    def layer_of(self, name: str) -> int | None:
+        """The block that a module or parameter lies in; None outside of all."""
+        return next((layer for layer, block in enumerate(self.names) if name.startswith(f"{block}.")), None)
 
 
-def find_blocks(model: PreTrainedModel) -> Blocks:
-    """Find the outermost module list whose members all return `[..., d]`; the one with most parameters wins.
+def find_blocks(model: PreTrainedModel, inputs: Inputs) -> Blocks:
+    """Find the list of modules whose executed members all return `[..., d]`; the one with most parameters wins.
+
+    Members that do not run on text alone (the cross-attention to images in Mllama) are no blocks.
 
     Raises:
         UnsupportedModel: no such list, or its members are executed out of order or more than once.
     """
-    width = hidden_size(model)
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
     executed: list[nn.Module] = []
-    emits_stream: set[nn.Module] = set()
+    widths: dict[nn.Module, int | None] = {}
 
     def watch(module: nn.Module, args: object, output: object) -> None:
-        executed.append(module)
         tensor = first_tensor(output)
-        if tensor is not None and tensor.dim() == 3 and tensor.shape[-1] == width:
-            emits_stream.add(module)
+        stream = tensor is not None and tensor.dim() >= 3 and tensor.is_floating_point()
+        executed.append(module)
+        widths[module] = tensor.shape[-1] if tensor is not None and stream else None
 
-    with hooked((child, watch) for _, members in lists for child in members):
-        forward(model, probe_ids(model))
-    candidates = [(name, members) for name, members in lists if len(members) and set(members) <= emits_stream]
+    with hooked((child, watch) for members in lists.values() for child in members):
+        forward(model, inputs)
+    candidates: dict[str, dict[str, nn.Module]] = {}
+    for name, members in lists.items():
+        running = {f"{name}.{n}": member for n, member in enumerate(members) if member in widths}
+        if None not in (seen := {widths[member] for member in running.values()}) and len(seen) == 1:
+            candidates[name] = running
     if not candidates:
         raise UnsupportedModel(
-            f"{type(model).__name__} has no list of blocks that pass a residual stream of width {width}",
+            f"{type(model).__name__} has no list of blocks that pass on a residual stream",
             "only decoder models built of residual blocks are supported",
         )
-    name, members = max(candidates, key=lambda pair: sum(p.numel() for p in pair[1].parameters()))
-    modules = tuple(members)
+    name = max(candidates, key=lambda n: sum(p.numel() for m in candidates[n].values() for p in m.parameters()))
+    modules = tuple(candidates[name].values())
     if [module for module in executed if module in set(modules)] != list(modules):
         raise UnsupportedModel(
             f"the blocks in {name} are not executed once each and in order",
             "models that share or skip blocks are not supported yet",
         )
-    return Blocks(name, modules)
+    return Blocks(tuple(candidates[name]), modules, widths[modules[0]] or 0)
 
 
 @contextmanager
-def hooked(pairs: Any) -> Iterator[None]:  # noqa: ANN401 - torch's hook signature is untyped
+def hooked(pairs: Iterable[tuple[nn.Module, Hook]]) -> Iterator[None]:
     """Register `(module, forward hook)` pairs for the duration of the context."""
     with ExitStack() as stack:
         for module, hook in pairs:
@@ -121,10 +134,19 @@ def hooked(pairs: Any) -> Iterator[None]:  # noqa: ANN401 - torch's hook signatu
         yield
 
 
-def forward(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
+@contextmanager
+def pre_hooked(pairs: Iterable[tuple[nn.Module, Hook]]) -> Iterator[None]:
+    """Register `(module, forward pre-hook with keywords)` pairs for the duration of the context."""
+    with ExitStack() as stack:
+        for module, hook in pairs:
+            stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        yield
+
+
+def forward(model: PreTrainedModel, inputs: Inputs) -> Tensor:
     """Logits `[batch, tokens, vocabulary]` of a plain forward pass, without cache or gradient."""
     with torch.inference_mode():
-        logits: Tensor = model(input_ids=input_ids, use_cache=False).logits
+        logits: Tensor = model(**inputs, use_cache=False).logits
     return logits
 
 

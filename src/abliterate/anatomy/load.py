@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from abliterate.anatomy.writers import Anatomy, dissect
+from abliterate.anatomy.dissect import Anatomy, dissect
 from abliterate.errors import MissingChatTemplate, ModelNotFound, SettingsError, UnsupportedModel
 from abliterate.files import digest
 

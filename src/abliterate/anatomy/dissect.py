@@ -1,0 +1,191 @@
+"""The anatomy of a model: its blocks, its writers, where hooks go, and the proof that all of it is right.
+
+What the gradients found (writers.py) is believed only when, on the model at hand and for a random direction, the folded
+weights leave nothing of it in the stream anywhere, hooks and folded weights are the same model at two strengths, and
+removing the direction at the reads instead, which uses no list of writers, is that model too.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from abliterate.anatomy.blocks import Blocks, Inputs, find_blocks, probe_inputs
+from abliterate.anatomy.natural import natural_sites
+from abliterate.anatomy.projection import behind
+from abliterate.anatomy.sites import BasisAt, Site, find_sites, folded, removing, swapped
+from abliterate.anatomy.view import look, read_without
+from abliterate.anatomy.writers import Finding, Gain, Writer, find_writers
+from abliterate.errors import UnsupportedModel
+
+# Float32: a sum of d products leaves 1e-7 of a component; logits of two orders of summation differ by 1e-6 after the
+# norms and blocks of a deep model.
+STREAM_TOLERANCE = 1e-6
+LOGIT_TOLERANCE = 1e-5
+STRENGTHS = (1.0, 0.5)
+
+
+class Form(StrEnum):
+    """What kind of edit is exact."""
+
+    WEIGHTS = "weights"  # folded weights and hooks are the same model
+    HOOKS = "hooks"  # hooks alone
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where a model's residual stream runs and what writes to it.
+
+    Attributes:
+        width: d, the width of the stream.
+        blocks: dotted names of the L blocks, in order.
+        form: what kind of edit is exact.
+        writers: every parameter that writes, embeddings first, then by block; none where only hooks are exact.
+        sites: where hooks go.
+        renewed: norms whose output is the stream, in models that normalise the stream itself.
+        reason: why the weights cannot carry an edit; empty where they can.
+    """
+
+    width: int
+    blocks: tuple[str, ...]
+    form: Form
+    writers: tuple[Writer, ...]
+    sites: tuple[Site, ...]
+    renewed: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def layers(self) -> int:
+        """L, the number of blocks."""
+        return len(self.blocks)
+
+
+def dissect(model: PreTrainedModel) -> Anatomy:
+    """Find the anatomy of a model in memory, and prove it on that model.
+
+    Raises:
+        UnsupportedModel: something changes the stream in a way that neither weights nor hooks can undo; named.
+    """
+    blocks = find_blocks(model, probe_inputs(model))
+    finding = find_writers(model, blocks)
+    reason = _obstacle(blocks, finding)
+    if not reason:
+        writers = _with_idle(model, finding)
+        sites = find_sites(model, blocks, writers, probe_inputs(model))
+        anatomy = Anatomy(blocks.width, blocks.names, Form.WEIGHTS, writers, sites)
+        # A router on the edge between two experts may fall either way; it does not for two sets of tokens.
+        reasons = [_disproof(model, anatomy, probe_inputs(model, seed=seed)) for seed in (0, 10)]
+        if "" in reasons:
+            return anatomy
+        reason = reasons[0]
+    return _by_hooks(model, blocks, reason)
+
+
+def basis_at(model: PreTrainedModel, basis: Tensor) -> BasisAt:
+    """For the rows of `basis` [k, d], what to remove behind given gains of this model; float64 on the CPU."""
+
+    def at(gains: Sequence[Gain]) -> Tensor:
+        diagonals = [gain.diagonal(model.get_parameter(gain.parameter)).cpu() for gain in gains]
+        return behind(basis.double(), diagonals, [gain.centred for gain in gains])
+
+    return at
+
+
+def _obstacle(blocks: Blocks, finding: Finding) -> str:
+    """Why no folded weights can do it, as far as the gradients tell."""
+    if not all(finding.carried):
+        where = blocks.names[finding.carried.index(False)]
+        return f"{where} does not add to the stream but normalises or rescales it, each channel in its own way"
+    if finding.unclear:
+        more = f" and {len(finding.unclear) - 1} more" if len(finding.unclear) > 1 else ""
+        return f"what {finding.unclear[0]}{more} writes reaches the stream through something that changes with the input"
+    if not any(writer.layer is None for writer in finding.writers):
+        return "no embedding was seen to write to the stream"
+    return ""
+
+
+def _with_idle(model: PreTrainedModel, finding: Finding) -> tuple[Writer, ...]:
+    """The writers, with parameters that took no part but have the place of one that did, as experts nobody chose."""
+    by_place = {(re.sub(r"\d+", "N", writer.parameter), writer.layer): writer for writer in finding.writers}
+    extra = []
+    for name in finding.idle:
+        layer = re.search(r"\.(\d+)\.", name)
+        for writer in (by_place.get((re.sub(r"\d+", "N", name), int(layer[1]) if layer else None)),):
+            if writer is not None and model.get_parameter(name).shape == model.get_parameter(writer.parameter).shape:
+                extra.append(replace(writer, parameter=name))
+    return (*finding.writers, *extra)
+
+
+def _random_basis(width: int) -> Tensor:
+    basis = torch.randn(1, width, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return basis / basis.norm()
+
+
+def _disproof(model: PreTrainedModel, anatomy: Anatomy, inputs: Inputs) -> str:
+    """What is wrong with an anatomy whose weights are to be folded; empty when nothing is."""
+    basis = _random_basis(anatomy.width)
+    at = basis_at(model, basis)
+    for strength in STRENGTHS:
+        with swapped(model, folded(model, anatomy.writers, at, strength)):
+            baked = look(model, anatomy.blocks, inputs, basis)
+        if strength == 1.0 and not baked.largest <= STREAM_TOLERANCE:
+            where = baked.first_above(STREAM_TOLERANCE)
+            return f"something else writes to the stream: {baked.largest:.1g} of it is left, first at {where}"
+        with removing(model, anatomy.sites, at, strength):
+            hooked = look(model, anatomy.blocks, inputs, basis)
+        if not (difference := _apart(baked.logits, hooked.logits)) <= LOGIT_TOLERANCE:
+            return f"hooks and folded weights differ by {difference:.1g} of the logits at strength {strength}"
+        if strength == 1.0 and not _passes_norms(model, anatomy, inputs):
+            read = read_without(model, anatomy.blocks, inputs, basis, early=True)
+            if not (difference := _apart(read, baked.logits)) <= LOGIT_TOLERANCE:
+                return f"the edit changes more than what is read along the direction: {difference:.1g} of the logits"
+    return ""
+
+
+def _passes_norms(model: PreTrainedModel, anatomy: Anatomy, inputs: Inputs) -> bool:
+    """Whether a norm, with a weight or without, stands between the embeddings or another writer and the stream."""
+    if any(writer.gains for writer in anatomy.writers):
+        return True
+    basis = _random_basis(anatomy.width)
+    plain = look(model, anatomy.blocks[:1], inputs, basis)
+    outside = [writer for writer in anatomy.writers if writer.layer is None]
+    with swapped(model, folded(model, outside, lambda gains: torch.eye(anatomy.width, dtype=torch.float64), -1.0)):
+        doubled = look(model, anatomy.blocks[:1], inputs, basis)
+    return _apart(plain.components[0], doubled.components[0]) < 1e-5 and _apart(plain.logits, doubled.logits) < 1e-5
+
+
+def _by_hooks(model: PreTrainedModel, blocks: Blocks, reason: str) -> Anatomy:
+    """The anatomy of a model whose weights cannot carry the edit.
+
+    Raises:
+        UnsupportedModel: hooks cannot either.
+    """
+    inputs = probe_inputs(model)
+    sites, renewed = natural_sites(model, blocks, inputs)
+    if not sites:
+        raise UnsupportedModel(
+            f"{reason}; and something is added to the stream that is the output of no module, so that no hook can edit it",
+            "this architecture is not supported yet; please report its name",
+        )
+    anatomy = Anatomy(blocks.width, blocks.names, Form.HOOKS, (), sites, renewed, reason)
+    basis = _random_basis(blocks.width)
+    with removing(model, sites, basis_at(model, basis), 1.0):
+        hooked = look(model, blocks.names, inputs, basis, renewed=renewed)
+    read = read_without(model, blocks.names, inputs, basis, renewed=renewed, early=False)
+    difference = _apart(read, hooked.logits)
+    if not hooked.largest <= STREAM_TOLERANCE or not difference <= LOGIT_TOLERANCE:
+        raise UnsupportedModel(
+            f"{reason}; and hooks on what it adds leave {hooked.largest:.1g} of the stream, first at"
+            f" {hooked.first_above(STREAM_TOLERANCE)}",
+            "this architecture is not supported yet; please report its name",
+        )
+    return anatomy
+
+
+def _apart(x: Tensor, y: Tensor) -> float:
+    """|x - y| / |y|."""
+    return float((x - y).norm() / y.norm())

@@ -1,0 +1,176 @@
+"""Which tensors of a checkpoint hold which writers: names, and the axis that runs along the stream.
+
+Checkpoints differ from the model in memory: names are older or shorter, experts lie one by one, tensors are transposed.
+transformers knows how to convert, in both directions, but not what becomes of an axis. So a twin's writers are
+filled with numbers that tell their own place (which writer, and where along the stream), and sent through the conversion
+to the disk: what arrives tells where each writer went. The names of a real checkpoint are then taken to memory by the
+conversion in the other direction, where the same writers stand.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    rename_source_key,
+    revert_weight_conversion,
+)
+
+from abliterate.anatomy.writers import Writer, aliases
+from abliterate.errors import UnsupportedModel
+
+ELSEWHERE = -1.0  # in the place of everything that is no writer
+
+
+@dataclass(frozen=True)
+class StoredWriter:
+    """A tensor on disk that is a writer, or a part of one.
+
+    Attributes:
+        name: on disk.
+        writer: what it is in memory.
+        out_axis: its axis along the stream, on disk.
+    """
+
+    name: str
+    writer: Writer
+    out_axis: int
+
+
+class Layout:
+    """The conversion between a checkpoint's names and the model's, for the writers of one architecture.
+
+    Args:
+        twin: a model of the architecture, of any size, with the real number of blocks.
+        writers: its writers.
+    """
+
+    def __init__(self, twin: PreTrainedModel, writers: tuple[Writer, ...]) -> None:
+        self.twin = twin
+        self.writers = {writer.parameter: writer for writer in writers}
+        self.first_name = {name: group[0] for group in aliases(twin).values() for name in group}
+        self.state: dict[str, Tensor] = twin.state_dict()
+
+    def memory_name(self, stored: str) -> str:
+        """The parameter that a tensor on disk becomes, or a part of it; a name of no parameter where it is ignored."""
+        renamings, converters = self._conversions
+        name, _ = rename_source_key(stored, renamings, converters, self.twin.base_model_prefix, self.state)
+        return name
+
+    def find(self, stored: Mapping[str, tuple[int, ...]]) -> list[StoredWriter]:
+        """The tensors of a checkpoint that write, given the name and shape of each.
+
+        Raises:
+            UnsupportedModel: a writer is not among them, or only together with what is no writer.
+        """
+        found = []
+        for name, shape in stored.items():
+            parameter = self.first_name.get(self.memory_name(name))
+            if parameter in self.writers and not self._is_head(name):
+                found.append(StoredWriter(name, self.writers[parameter], self._axis(name, parameter, len(shape))))
+        missing = self.writers.keys() - {part.writer.parameter for part in found}
+        if missing:
+            raise UnsupportedModel(
+                f"the checkpoint has no tensor for {sorted(missing)[0]}, which writes to the stream",
+                "check that it is complete and of the architecture that its config.json names",
+            )
+        return found
+
+    def stored_names(self) -> dict[str, tuple[str, int]]:
+        """On-disk name of each writer's tensors as transformers saves the twin, with (parameter, axis)."""
+        return {name: (parameter, axis) for name, (parameter, axis) in self._placed.items() if axis >= 0}
+
+    def disk_name(self, name: str, stored: Iterable[str]) -> str:
+        """A name on disk for a parameter that the checkpoint left out because it is tied to another.
+
+        Spelled like the checkpoint spells the others: with the model's prefix or without it.
+        """
+        (saved,) = revert_weight_conversion(self.twin, {name: self.state[name]}).keys()
+        for candidate in (saved, name):
+            if self.memory_name(candidate) == name:
+                return str(candidate)
+        raise UnsupportedModel(f"{name} has no name on disk", "this architecture is not supported yet")
+
+    def _is_head(self, stored: str) -> bool:
+        head = self.twin.get_output_embeddings()
+        owner = self.memory_name(stored).rpartition(".")[0]
+        return head is not None and self.twin.get_submodule(owner) is head
+
+    def _axis(self, name: str, parameter: str, rank: int) -> int:
+        """The axis on disk: that of the twin's tensor for the same parameter with as many axes."""
+        for saved, (owner, axis) in self._placed.items():
+            if owner == parameter and self._rank[saved] == rank:
+                if axis < 0:
+                    raise UnsupportedModel(
+                        f"{name} holds {parameter} together with what does not write, or in another order",
+                        "this layout is not supported yet",
+                    )
+                return axis
+        writer = self.writers[parameter]
+        if rank == self.state[parameter].dim():
+            return writer.out_axis
+        raise UnsupportedModel(f"{name} has {rank} axes, unlike any known form of {parameter}", "please report it")
+
+    @cached_property
+    def _conversions(self) -> tuple[list[WeightRenaming], list[WeightConverter]]:
+        mapping = get_model_conversion_mapping(self.twin)
+        return (
+            [entry for entry in mapping if isinstance(entry, WeightRenaming)],
+            [entry for entry in mapping if isinstance(entry, WeightConverter)],
+        )
+
+    @cached_property
+    def _placed(self) -> dict[str, tuple[str, int]]:
+        """For each tensor that transformers would save with a writer in it: (parameter, axis), axis -1 where mixed."""
+        order = list(self.writers)
+        state = {}
+        for name, value in self.state.items():
+            parameter = self.first_name.get(name, name)
+            marks = torch.full(value.shape, ELSEWHERE, dtype=torch.float64)
+            if parameter in self.writers:
+                axis = self.writers[parameter].out_axis
+                width = value.shape[axis]
+                places = torch.arange(width, dtype=torch.float64) + order.index(parameter) * width
+                marks = places.view([width if n == axis else 1 for n in range(value.dim())]).expand_as(marks).clone()
+            state[name] = marks
+        placed = {}
+        for name, marks in revert_weight_conversion(self.twin, state).items():
+            self._rank[name] = marks.dim()
+            if not (marks == ELSEWHERE).all():
+                placed[name] = _read_marks(marks, order, self.writers, self.state)
+        return placed
+
+    @cached_property
+    def _rank(self) -> dict[str, int]:
+        return {}
+
+
+def _read_marks(
+    marks: Tensor, order: list[str], writers: Mapping[str, Writer], state: Mapping[str, Tensor]
+) -> tuple[str, int]:
+    """Which writer a marked tensor is, and along which axis its places run in order; -1 where they do not."""
+    width = next(state[name].shape[writers[name].out_axis] for name in order)
+    first = int(marks.flatten()[0])
+    parameter = order[max(first, 0) // width] if first >= 0 else order[int(marks.max()) // width]
+    start = order.index(parameter) * width
+    for axis, size in enumerate(marks.shape):
+        if size == width:
+            places = torch.arange(width, dtype=marks.dtype) + start
+            if torch.equal(marks, places.view([size if n == axis else 1 for n in range(marks.dim())]).expand_as(marks)):
+                return parameter, axis
+    return parameter, -1
+
+
+def places(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names grouped by what they are called when numbers do not count, for tables."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "N", name), []).append(name)
+    return groups

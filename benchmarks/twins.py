@@ -23,6 +23,35 @@ from benchmarks.common import report
 
 SECONDS = 60  # for one type
 
+# What every checkpoint of a type has in its configuration and the defaults leave out.
+ROPE = {"full_attention": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [24, 20, 20]}}
+INDEXER = {
+    "indexer_n_heads": 16,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 128,
+    "indexer_budget": 2048,
+    "indexer_compress_ratio": 16,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e7, "partial_rotary_factor": 0.25},
+}
+MISSING: dict[str, dict[str, Any]] = {
+    "chameleon": {"vocabulary_map": {"<image>": 8711, "IMGIMGA~": 4, "IMGIMGB~": 5}},
+    "cohere_compass": {"text_config": {"rope_parameters": ROPE}},
+    "cohere_compass_text": {"rope_parameters": ROPE},
+    "dbrx": {"attn_config": {"rope_theta": 10000.0}},
+    "deepseek_ocr2": {"text_config": {"mlp_layer_types": ["dense"] + ["sparse"] * 31, "num_experts_per_tok": 6}},
+    "deepseek_v2": {"num_experts_per_tok": 6},
+    "diffusion_gemma": {"text_config": {"num_experts": 128, "top_k_experts": 8, "moe_intermediate_size": 704}},
+    "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
+    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}},
+    "granite4_vision": {"deepstack_layer_map": []},
+    "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
+    "nemotron": {"num_key_value_heads": 8},
+    "qwen4_exp": {"text_config": INDEXER},
+    "qwen4_exp_text": INDEXER,
+    "step3p7": {"text_config": {"sliding_window": 512}},
+    "xmod": {"default_language": "en_XX"},
+}
+
 
 def main() -> None:
     """Measure and print."""
@@ -78,7 +107,7 @@ def main() -> None:
 
 def default_config(kind: str) -> Any:  # noqa: ANN401 - any configuration class
     """The default configuration of a type, as a decoder where it can be either."""
-    config = CONFIG_MAPPING[kind]()
+    config = CONFIG_MAPPING[kind](**MISSING.get(kind, {}))
     for part in (config, text_config(config)):
         if not part.is_encoder_decoder and hasattr(part, "is_decoder"):
             part.is_decoder = True

@@ -1,0 +1,134 @@
+"""Claim: twins of at least 185 of 189 causal and 90 of 97 image-text types of transformers run a text-only forward."""
+
+import argparse
+import logging
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
+
+from abliterate.anatomy.shrink import text_config
+from abliterate.anatomy.twin import build_twin, twin_inputs
+from benchmarks.common import report
+
+SECONDS = 60  # for one type
+
+# What every checkpoint of a type has in its configuration and the defaults leave out.
+ROPE = {"full_attention": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [24, 20, 20]}}
+INDEXER = {
+    "indexer_n_heads": 16,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 128,
+    "indexer_budget": 2048,
+    "indexer_compress_ratio": 16,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e7, "partial_rotary_factor": 0.25},
+}
+MISSING: dict[str, dict[str, Any]] = {
+    "chameleon": {"vocabulary_map": {"<image>": 8711, "IMGIMGA~": 4, "IMGIMGB~": 5}},
+    "cohere_compass": {"text_config": {"rope_parameters": ROPE}},
+    "cohere_compass_text": {"rope_parameters": ROPE},
+    "dbrx": {"attn_config": {"rope_theta": 10000.0}},
+    "deepseek_ocr2": {"text_config": {"mlp_layer_types": ["dense"] + ["sparse"] * 31, "num_experts_per_tok": 6}},
+    "deepseek_v2": {"num_experts_per_tok": 6},
+    "diffusion_gemma": {"text_config": {"num_experts": 128, "top_k_experts": 8, "moe_intermediate_size": 704}},
+    "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
+    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}},
+    "granite4_vision": {"deepstack_layer_map": []},
+    "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
+    "nemotron": {"num_key_value_heads": 8},
+    "qwen4_exp": {"text_config": INDEXER},
+    "qwen4_exp_text": INDEXER,
+    "step3p7": {"text_config": {"sliding_window": 512}},
+    "xmod": {"default_language": "en_XX"},
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("types", nargs="*", help="default: every type")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--verbose", action="store_true", help="a line for every type")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity(logging.CRITICAL)
+    for name, mapping in (
+        ("causal", MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
+        ("image-text", MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
+    ):
+        failures: dict[str, str] = {}
+        slowest: list[tuple[float, str]] = []
+        kinds = [kind for kind in mapping if not given.types or kind in given.types]
+        decoders = 0
+        for kind in kinds:
+            start = time.perf_counter()
+            try:
+                with deadline(SECONDS):
+                    model = build_twin(default_config(kind), layers=given.layers)
+                    begin = time.perf_counter()
+                    with torch.no_grad():
+                        logits = model(**twin_inputs(model), use_cache=False).logits
+                    forward = time.perf_counter() - begin
+            except Exception as error:
+                failures[kind] = f"{type(error).__name__}: {error}"[:900]
+                if given.verbose:
+                    print(kind, "FAILED", failures[kind], flush=True)
+                continue
+            decoders += model.config.model_type != kind
+            slowest.append((round(time.perf_counter() - start, 2), kind))
+            if given.verbose:
+                size = sum(p.numel() for p in model.parameters()) / 1e6
+                print(
+                    f"{kind:28} {type(model).__name__:44} {size:7.2f}M build {slowest[-1][0]:.2f}s forward {forward:.3f}s"
+                    f" rms {float(logits.std()):.2f}",
+                    flush=True,
+                )
+        report(
+            {
+                "benchmark": f"twins, {name}",
+                "run": len(kinds) - len(failures),
+                "types": len(kinds),
+                "text_decoder_alone": decoders,
+                "slowest": sorted(slowest)[-5:],
+                "failures": failures,
+            }
+        )
+
+
+def default_config(kind: str) -> Any:  # noqa: ANN401 - any configuration class
+    """The default configuration of a type, as a decoder where it can be either."""
+    config = CONFIG_MAPPING[kind](**MISSING.get(kind, {}))
+    for part in (config, text_config(config)):
+        if not part.is_encoder_decoder and hasattr(part, "is_decoder"):
+            part.is_decoder = True
+    return config
+
+
+@contextmanager
+def deadline(seconds: int) -> Iterator[None]:
+    """Raise `TimeoutError` in the block after so many seconds."""
+
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError(f"more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""A twin: a tiny random model of the same architecture as a configuration, to study its anatomy without its weights.
+
+It has the real number of layers and their kinds, and every parameter is redrawn: with the usual initialisation
+(gains 1, biases 0) a bias that is forgotten or a gain that is misplaced would not show.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from abliterate.anatomy.shrink import RECIPES, VOCABULARY, shrink, special_tokens, text_config, walk
+from abliterate.errors import UnsupportedModel
+
+SHAPE = (2, 16)  # sequences x tokens
+SPREAD = 0.1  # of a gain around 1, a bias around 0
+EMBEDDING = 0.5  # standard deviation of an embedding's entries
+
+
+def build_twin(
+    config: PreTrainedConfig, *, layers: int | None = None, seed: int = 0, trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """Build the twin of a configuration: float32, on the CPU, in eval mode.
+
+    It is the model that the configuration describes where that runs on text alone, otherwise its text decoder.
+
+    Args:
+        config: of any size; not touched.
+        layers: keep only so many layers, with the variety of their kinds; None keeps all.
+        seed: of every parameter. The global random state is left as it was.
+        trust_remote_code: allow the classes that the configuration's repository brings along.
+
+    Raises:
+        UnsupportedModel: no recipe gives a model that runs a text-only forward pass with finite logits.
+    """
+    reasons: dict[str, None] = {}  # in order, without repetition
+    for attempt in _attempts(config):
+        for recipe in RECIPES:
+            try:
+                model = attempt(shrink(config, layers=layers, recipe=recipe), trust_remote_code, seed)
+                _check_runs(model)
+            except Exception as error:  # whatever foreign code raises is a reason to try the next
+                reasons[f"{type(error).__name__}: {error}".splitlines()[0]] = None
+            else:
+                return model
+    raise UnsupportedModel(
+        f"no small random model of type {config.model_type} could be run ({'; '.join(reasons)})",
+        "this architecture cannot be studied yet; please report its name",
+    )
+
+
+def twin_inputs(model: PreTrainedModel, *, seed: int = 0, shape: tuple[int, int] = SHAPE) -> dict[str, Tensor]:
+    """Keyword arguments of a text-only forward pass; models that cannot do without get random encoder outputs, boxes.
+
+    Args:
+        model: a twin.
+        seed: of the token ids, which are none of the special tokens, and of the rest.
+        shape: sequences x tokens.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = model.get_input_embeddings()
+    codebooks = len(embeddings) if isinstance(embeddings, nn.ModuleList) else 1  # rows of ids for one sequence
+    size = getattr(text_config(model.config), "vocab_size", None) or VOCABULARY
+    special = special_tokens(model.config)
+    plain = torch.tensor([number for number in range(min(size, VOCABULARY)) if number not in special])
+    ids = plain[torch.randint(0, len(plain), (shape[0] * codebooks, shape[1]), generator=generator)]
+    inputs: dict[str, Tensor] = {"input_ids": ids}
+    accepted = inspect.signature(model.forward).parameters
+    if model.config.is_encoder_decoder and "decoder_input_ids" in accepted:
+        inputs["decoder_input_ids"] = ids
+    if "bbox" in accepted:
+        inputs["bbox"] = torch.tensor([0.0, 0.0, 0.5, 0.5]).expand(*shape, 4)
+    if "image_encoder_embeddings" in accepted:
+        width = getattr(model.config.vision_config, "hidden_size", None) or model.config.vision_config.embed_dim
+        inputs["image_encoder_embeddings"] = torch.randn(shape[0], 1, 4, width, generator=generator)
+        inputs["image_attention_mask"] = torch.ones(*shape, 1)
+    return {name: value.to(model.device) for name, value in inputs.items()}
+
+
+Attempt = Callable[[PreTrainedConfig, bool, int], PreTrainedModel]
+
+
+def _attempts(config: PreTrainedConfig) -> tuple[Attempt, ...]:
+    composite = text_config(config) is not config
+    return (_whole, _decoder_of, _decoder_within) if composite else (_whole,)
+
+
+def _whole(config: PreTrainedConfig, trust_remote_code: bool, seed: int) -> PreTrainedModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _from_config(config, trust_remote_code).float().eval()
+    redraw(model, torch.Generator().manual_seed(seed))
+    return model
+
+
+def _decoder_of(config: PreTrainedConfig, trust_remote_code: bool, seed: int) -> PreTrainedModel:
+    """The causal language model that the text part of the configuration describes."""
+    return _whole(text_config(config), trust_remote_code, seed)
+
+
+def _decoder_within(config: PreTrainedConfig, trust_remote_code: bool, seed: int) -> PreTrainedModel:
+    """A language model with a head that is a part of the whole, where no auto class knows it by itself."""
+    model = _whole(config, trust_remote_code, seed)
+    parts = [part for part in model.modules() if isinstance(part, PreTrainedModel) and part is not model]
+    heads = [part for part in parts if part.get_output_embeddings() is not None]
+    if not heads:
+        raise ValueError(f"{type(model).__name__} contains no language model")
+    return heads[0]
+
+
+def _from_config(config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
+    options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager"}
+    remote = getattr(config, "auto_map", None) or {}
+    for kind in (AutoModelForCausalLM, AutoModelForImageTextToText):
+        if type(config) not in kind._model_mapping and kind.__name__ not in remote:
+            continue
+        classes = kind._model_mapping[type(config)] if type(config) in kind._model_mapping else None
+        wanted = getattr(classes, "config_class", None)
+        inner = [part for _, part in walk(config) if wanted and type(part) is wanted]
+        if wanted and type(config) is not wanted and inner:  # a decoder that takes one of the nested configurations
+            model: PreTrainedModel = classes._from_config(inner[0], **options)
+        else:
+            model = kind.from_config(config, trust_remote_code=trust_remote_code, **options)
+        model.set_experts_implementation("eager")
+        return model
+    raise ValueError(f"{config.model_type} is neither a causal language model nor an image-text model")
+
+
+def _check_runs(model: PreTrainedModel) -> None:
+    with torch.no_grad():
+        logits = model(**twin_inputs(model), use_cache=False).logits
+    if not torch.isfinite(logits).all():
+        raise ValueError("the logits are not finite")
+
+
+def redraw(model: nn.Module, generator: torch.Generator) -> None:
+    """Redraw every trainable parameter in place, from the size and centre that its initialisation gave it.
+
+    Matrices get the scale that keeps the size of what they multiply; embeddings entries of size 0.5; everything else
+    (gains, biases, decays, scales) is spread around where it starts. Parameters without a gradient (sinusoids) stay.
+    """
+    done: set[int] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in done or not parameter.requires_grad or not parameter.is_floating_point():
+                continue
+            done.add(id(parameter))
+            noise = torch.randn(parameter.shape, generator=generator)
+            with torch.no_grad():
+                parameter.copy_(_redrawn(module, name, parameter, noise))
+        for buffer_name, buffer in module.named_buffers(recurse=False):
+            stored = buffer_name not in module._non_persistent_buffers_set
+            if stored and buffer.is_floating_point() and buffer.numel() and (buffer == buffer.flatten()[0]).all():
+                if torch.isfinite(buffer).all():
+                    buffer.add_(SPREAD * torch.randn(buffer.shape, generator=generator))
+
+
+def _redrawn(module: nn.Module, name: str, start: Tensor, noise: Tensor) -> Tensor:
+    if isinstance(module, nn.Embedding):
+        return EMBEDDING * noise
+    if start.dim() >= 2 and (name == "weight" or name.startswith("weight")) and isinstance(module, nn.Linear | Conv1D):
+        return noise / math.sqrt(start.shape[0] if isinstance(module, Conv1D) else start.shape[1])
+    if start.dim() >= 2 and isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return noise / math.sqrt(max(1, start[0].numel()))
+    centre = start if torch.isfinite(start).all() and start.abs().max() < 1e3 else torch.zeros_like(start)
+    mean, size = centre.mean(), centre.pow(2).mean().sqrt()
+    if start.dim() >= 2 and mean.abs() < 0.3 * size:  # a bare matrix, such as stacked experts
+        return noise / math.sqrt(max(start.shape[-2:]))
+    if 0 < size < SPREAD:  # a scale that starts near 0, and in a trained model does not stay there
+        centre = centre / size * 0.3
+        size = torch.tensor(0.3)
+    return centre + SPREAD * noise * (size if size > 0 else 1)

@@ -8,8 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from abliterate.anatomy.dissect import Anatomy, Form, dissect
     from abliterate.anatomy.load import Subject, load
-    from abliterate.anatomy.writers import Anatomy, Writer
+    from abliterate.anatomy.study import Study, study
+    from abliterate.anatomy.writers import Writer
     from abliterate.capture.chat import Chat
     from abliterate.capture.collect import collect
     from abliterate.capture.forward import Completion, complete
@@ -36,7 +38,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "anatomy.load": ("Subject", "load"),
-    "anatomy.writers": ("Anatomy", "Writer"),
+    "anatomy.dissect": ("Anatomy", "Form", "dissect"),
+    "anatomy.study": ("Study", "study"),
+    "anatomy.writers": ("Writer",),
     "capture.chat": ("Chat",),
     "capture.collect": ("collect",),
     "capture.forward": ("Completion", "complete"),
@@ -69,6 +73,7 @@ __all__ = [
     "Completion",
     "Context",
     "Direction",
+    "Form",
     "Label",
     "Moments",
     "Outcome",
@@ -76,6 +81,7 @@ __all__ = [
     "RunRecord",
     "Settings",
     "Split",
+    "Study",
     "Subject",
     "UserError",
     "VerificationFailed",
@@ -85,6 +91,7 @@ __all__ = [
     "collect",
     "complete",
     "difference_of_means",
+    "dissect",
     "drift",
     "edited",
     "find",
@@ -99,6 +106,7 @@ __all__ = [
     "random_vector",
     "resolve",
     "run_into",
+    "study",
     "wilson",
 ]
 

@@ -16,8 +16,6 @@ from transformers import PreTrainedModel
 
 from abliterate.errors import UnsupportedModel
 
-PROBE_SHAPE = (2, 16)  # sequences x tokens: enough for every expert to be chosen, and for ranks to be told apart
-
 Inputs = Mapping[str, Tensor]
 Hook = Callable[..., object]
 
@@ -54,13 +52,6 @@ def with_first(output: object, x: Tensor) -> object:
     if isinstance(output, (tuple, list)):
         return type(output)((x, *output[1:]))
     return x
-
-
-def probe_inputs(model: PreTrainedModel, *, seed: int = 0) -> dict[str, Tensor]:
-    """Random token ids `PROBE_SHAPE` from a private generator, on the model's device."""
-    vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
-    generator = torch.Generator().manual_seed(seed)
-    return {"input_ids": torch.randint(0, vocabulary, PROBE_SHAPE, generator=generator).to(model.device)}
 
 
 @dataclass(frozen=True)

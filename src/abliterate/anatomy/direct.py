@@ -19,13 +19,13 @@ from torch.overrides import TorchFunctionMode
 # gradients through a read: the gradient is then of no single direction, and the parameter is refused, not misjudged.
 NONLINEAR = frozenset(
     """
-    abs acos amax amin argmax asin atan celu clamp clamp_max clamp_min clip cos cosh cross_entropy cummax cumprod elu
-    erf exp exp2 expm1 frac gelu glu group_norm gumbel_softmax hardsigmoid hardswish hardtanh leaky_relu linalg_norm
-    log log10 log1p log2 log_softmax logcumsumexp logsigmoid logsumexp max maximum min minimum mish norm normalize pow
-    prelu prod reciprocal relu relu6 rms_statistic round rpow rrelu rsqrt selu sigmoid sign silu sin sinh softmax
-    softmin softplus softsign sort sqrt square std std_mean tan tanh topk triangular_solve trunc var var_mean
-    vector_norm scaled_dot_product_attention
-    """.split()
+    abs acos amax amin argmax asin atan celu clamp clamp_max clamp_min clip cos cosh cross_entropy cummax
+    cumprod elu erf exp exp2 expm1 frac gelu glu group_norm gumbel_softmax hardsigmoid hardswish hardtanh
+    leaky_relu linalg_norm log log10 log1p log2 log_softmax logcumsumexp logsigmoid logsumexp max maximum min
+    minimum mish norm normalize pow prelu prod reciprocal relu relu6 rms_statistic round rpow rrelu rsqrt selu
+    sigmoid sign silu sin sinh softmax softmin softplus softsign sort sqrt square std std_mean tan tanh topk
+    triangular_solve trunc var var_mean vector_norm scaled_dot_product_attention
+    """.split()  # noqa: SIM905 - a list of so many would fill a screen
 )
 # Their first operand is an activation, the second a weight.
 LAYERS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "bilinear"})
@@ -118,17 +118,17 @@ def _cut_activations(value: Any) -> Any:  # noqa: ANN401 - a tree of arguments
 
 
 def _frozen_norm(
-    input: Tensor,  # noqa: A002 - torch's name
+    input: Tensor,
     normalized_shape: object,
     weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    bias: Tensor | float | None = None,
     eps: float | None = None,
     *,
     centred: bool,
 ) -> Tensor:
     """LayerNorm or RMSNorm whose standard deviation is a constant; rms_norm passes its `eps` in the place of `bias`."""
-    if not centred and not isinstance(bias, Tensor) and bias is not None:
-        bias, eps = None, float(bias)
+    if isinstance(bias, float):
+        bias, eps = None, bias
     x = input - input.mean(dim=-1, keepdim=True) if centred else input
     small = eps if eps is not None else torch.finfo(x.dtype).eps
     y = x * (x.detach() * x.detach()).mean(dim=-1, keepdim=True).add(small).sqrt().reciprocal()

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.anatomy.blocks import Blocks, Inputs, find_blocks, probe_inputs
+from abliterate.anatomy.blocks import Blocks, Inputs, find_blocks, forward, pre_hooked, stream_of
 from abliterate.anatomy.natural import natural_sites
 from abliterate.anatomy.projection import behind
 from abliterate.anatomy.sites import BasisAt, Site, find_sites, folded, removing, swapped
+from abliterate.anatomy.twin import twin_inputs
 from abliterate.anatomy.view import look, read_without
 from abliterate.anatomy.writers import Finding, Gain, Writer, find_writers
 from abliterate.errors import UnsupportedModel
@@ -70,18 +71,17 @@ def dissect(model: PreTrainedModel) -> Anatomy:
     Raises:
         UnsupportedModel: something changes the stream in a way that neither weights nor hooks can undo; named.
     """
-    blocks = find_blocks(model, probe_inputs(model))
+    blocks = find_blocks(model, twin_inputs(model))
     finding = find_writers(model, blocks)
     reason = _obstacle(blocks, finding)
     if not reason:
         writers = _with_idle(model, finding)
-        sites = find_sites(model, blocks, writers, probe_inputs(model))
+        sites = find_sites(model, blocks, writers, twin_inputs(model))
         anatomy = Anatomy(blocks.width, blocks.names, Form.WEIGHTS, writers, sites)
+        reason = _disproof(model, anatomy, twin_inputs(model))
         # A router on the edge between two experts may fall either way; it does not for two sets of tokens.
-        reasons = [_disproof(model, anatomy, probe_inputs(model, seed=seed)) for seed in (0, 10)]
-        if "" in reasons:
+        if not reason or not _disproof(model, anatomy, twin_inputs(model, seed=10)):
             return anatomy
-        reason = reasons[0]
     return _by_hooks(model, blocks, reason)
 
 
@@ -102,7 +102,9 @@ def _obstacle(blocks: Blocks, finding: Finding) -> str:
         return f"{where} does not add to the stream but normalises or rescales it, each channel in its own way"
     if finding.unclear:
         more = f" and {len(finding.unclear) - 1} more" if len(finding.unclear) > 1 else ""
-        return f"what {finding.unclear[0]}{more} writes reaches the stream through something that changes with the input"
+        return (
+            f"what {finding.unclear[0]}{more} writes reaches the stream through something that changes with the input"
+        )
     if not any(writer.layer is None for writer in finding.writers):
         return "no embedding was seen to write to the stream"
     return ""
@@ -122,40 +124,49 @@ def _with_idle(model: PreTrainedModel, finding: Finding) -> tuple[Writer, ...]:
 
 def _random_basis(width: int) -> Tensor:
     basis = torch.randn(1, width, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    return basis / basis.norm()
+    unit: Tensor = basis / basis.norm()
+    return unit
 
 
 def _disproof(model: PreTrainedModel, anatomy: Anatomy, inputs: Inputs) -> str:
     """What is wrong with an anatomy whose weights are to be folded; empty when nothing is."""
     basis = _random_basis(anatomy.width)
     at = basis_at(model, basis)
+    with swapped(model, folded(model, anatomy.writers, at, 1.0)):
+        baked = look(model, anatomy.blocks, inputs, basis)
+    if not baked.largest <= STREAM_TOLERANCE:
+        where = baked.first_above(STREAM_TOLERANCE)
+        return f"something else writes to the stream: {baked.largest:.1g} of it is left, first at {where}"
     for strength in STRENGTHS:
         with swapped(model, folded(model, anatomy.writers, at, strength)):
-            baked = look(model, anatomy.blocks, inputs, basis)
-        if strength == 1.0 and not baked.largest <= STREAM_TOLERANCE:
-            where = baked.first_above(STREAM_TOLERANCE)
-            return f"something else writes to the stream: {baked.largest:.1g} of it is left, first at {where}"
+            folded_logits = forward(model, inputs)
         with removing(model, anatomy.sites, at, strength):
-            hooked = look(model, anatomy.blocks, inputs, basis)
-        if not (difference := _apart(baked.logits, hooked.logits)) <= LOGIT_TOLERANCE:
+            hooked_logits = forward(model, inputs)
+        if not (difference := _apart(hooked_logits, folded_logits)) <= LOGIT_TOLERANCE:
             return f"hooks and folded weights differ by {difference:.1g} of the logits at strength {strength}"
-        if strength == 1.0 and not _passes_norms(model, anatomy, inputs):
-            read = read_without(model, anatomy.blocks, inputs, basis, early=True)
-            if not (difference := _apart(read, baked.logits)) <= LOGIT_TOLERANCE:
-                return f"the edit changes more than what is read along the direction: {difference:.1g} of the logits"
+    if not _passes_norms(model, anatomy, inputs):
+        read = read_without(model, anatomy.blocks, inputs, basis, early=True)
+        if not (difference := _apart(read, baked.logits)) <= LOGIT_TOLERANCE:
+            return f"the edit changes more than what is read along the direction: {difference:.1g} of the logits"
     return ""
 
 
 def _passes_norms(model: PreTrainedModel, anatomy: Anatomy, inputs: Inputs) -> bool:
-    """Whether a norm, with a weight or without, stands between the embeddings or another writer and the stream."""
+    """Whether a norm, with a weight or without, stands between a writer and the stream: it undoes a factor."""
     if any(writer.gains for writer in anatomy.writers):
         return True
-    basis = _random_basis(anatomy.width)
-    plain = look(model, anatomy.blocks[:1], inputs, basis)
-    outside = [writer for writer in anatomy.writers if writer.layer is None]
-    with swapped(model, folded(model, outside, lambda gains: torch.eye(anatomy.width, dtype=torch.float64), -1.0)):
-        doubled = look(model, anatomy.blocks[:1], inputs, basis)
-    return _apart(plain.components[0], doubled.components[0]) < 1e-5 and _apart(plain.logits, doubled.logits) < 1e-5
+    seen: list[Tensor] = []
+
+    def enter(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        seen.append(stream_of(args, kwargs).clone())
+
+    embeddings = [writer for writer in anatomy.writers if writer.layer is None]
+    identity = torch.eye(anatomy.width, dtype=torch.float64)
+    with pre_hooked([(model.get_submodule(anatomy.blocks[0]), enter)]):
+        forward(model, inputs)
+        with swapped(model, folded(model, embeddings, lambda gains: identity, -1.0)):  # twice each embedding
+            forward(model, inputs)
+    return _apart(seen[1], seen[0]) < LOGIT_TOLERANCE
 
 
 def _by_hooks(model: PreTrainedModel, blocks: Blocks, reason: str) -> Anatomy:
@@ -164,11 +175,11 @@ def _by_hooks(model: PreTrainedModel, blocks: Blocks, reason: str) -> Anatomy:
     Raises:
         UnsupportedModel: hooks cannot either.
     """
-    inputs = probe_inputs(model)
+    inputs = twin_inputs(model)
     sites, renewed = natural_sites(model, blocks, inputs)
     if not sites:
         raise UnsupportedModel(
-            f"{reason}; and something is added to the stream that is the output of no module, so that no hook can edit it",
+            f"{reason}; and something is added to the stream that no module returned, so that no hook can edit it",
             "this architecture is not supported yet; please report its name",
         )
     anatomy = Anatomy(blocks.width, blocks.names, Form.HOOKS, (), sites, renewed, reason)
@@ -188,4 +199,4 @@ def _by_hooks(model: PreTrainedModel, blocks: Blocks, reason: str) -> Anatomy:
 
 def _apart(x: Tensor, y: Tensor) -> float:
     """|x - y| / |y|."""
-    return float((x - y).norm() / y.norm())
+    return float((x.double() - y.double()).norm() / y.double().norm())

@@ -1,9 +1,9 @@
 """Which tensors of a checkpoint hold which writers: names, and the axis that runs along the stream.
 
 Checkpoints differ from the model in memory: names are older or shorter, experts lie one by one, tensors are transposed.
-transformers knows how to convert, in both directions, but not what becomes of an axis. So a twin's writers are
-filled with numbers that tell their own place (which writer, and where along the stream), and sent through the conversion
-to the disk: what arrives tells where each writer went. The names of a real checkpoint are then taken to memory by the
+transformers knows how to convert, in both directions, but not what becomes of an axis. So a twin's writers are filled
+with numbers that tell their own place (which writer, and where along the stream) and sent through the conversion to the
+disk: what arrives tells where each writer went. The names of a real checkpoint are then taken to memory by the
 conversion in the other direction, where the same writers stand.
 """
 
@@ -44,6 +44,19 @@ class StoredWriter:
     out_axis: int
 
 
+@dataclass(frozen=True)
+class Tie:
+    """Names of one and the same parameter.
+
+    Attributes:
+        names: in memory, that of `named_parameters` first.
+        head: the one among them that is the weight of the unembedding, or None.
+    """
+
+    names: tuple[str, ...]
+    head: str | None
+
+
 class Layout:
     """The conversion between a checkpoint's names and the model's, for the writers of one architecture.
 
@@ -72,8 +85,9 @@ class Layout:
         """
         found = []
         for name, shape in stored.items():
-            parameter = self.first_name.get(self.memory_name(name))
-            if parameter in self.writers and not self._is_head(name):
+            in_memory = self.memory_name(name)
+            parameter = self.first_name.get(in_memory)
+            if parameter in self.writers and not self._is_head(in_memory):
                 found.append(StoredWriter(name, self.writers[parameter], self._axis(name, parameter, len(shape))))
         missing = self.writers.keys() - {part.writer.parameter for part in found}
         if missing:
@@ -83,30 +97,43 @@ class Layout:
             )
         return found
 
-    def stored_names(self) -> dict[str, tuple[str, int]]:
-        """On-disk name of each writer's tensors as transformers saves the twin, with (parameter, axis)."""
-        return {name: (parameter, axis) for name, (parameter, axis) in self._placed.items() if axis >= 0}
+    def ties(self) -> list[Tie]:
+        """Every parameter that has several names."""
+        groups = [group for group in aliases(self.twin).values() if len(group) > 1]
+        return [Tie(group, next((name for name in group if self._is_head(name)), None)) for group in groups]
 
-    def disk_name(self, name: str, stored: Iterable[str]) -> str:
-        """A name on disk for a parameter that the checkpoint left out because it is tied to another.
+    @property
+    def tied_head(self) -> bool:
+        """Whether an embedding that writes is the unembedding too."""
+        return any(tie.head and tie.names[0] in self.writers for tie in self.ties())
 
-        Spelled like the checkpoint spells the others: with the model's prefix or without it.
+    def as_saved(self) -> list[StoredWriter]:
+        """The tensors that write, named as transformers would save the twin; fewer experts than the real model's.
+
+        Raises:
+            UnsupportedModel: a tensor holds a writer together with what is none.
         """
-        (saved,) = revert_weight_conversion(self.twin, {name: self.state[name]}).keys()
-        for candidate in (saved, name):
+        return self.find({name: tuple(marks.shape) for name, marks in self._saved.items()})
+
+    def disk_name(self, name: str) -> str:
+        """A name on disk for a parameter that a checkpoint left out because it is tied to another.
+
+        Raises:
+            UnsupportedModel: transformers would not find it under any name.
+        """
+        for candidate in (*revert_weight_conversion(self.twin, {name: self.state[name]}), name):
             if self.memory_name(candidate) == name:
                 return str(candidate)
         raise UnsupportedModel(f"{name} has no name on disk", "this architecture is not supported yet")
 
-    def _is_head(self, stored: str) -> bool:
+    def _is_head(self, name: str) -> bool:
         head = self.twin.get_output_embeddings()
-        owner = self.memory_name(stored).rpartition(".")[0]
-        return head is not None and self.twin.get_submodule(owner) is head
+        return head is not None and self.twin.get_submodule(name.rpartition(".")[0]) is head
 
     def _axis(self, name: str, parameter: str, rank: int) -> int:
         """The axis on disk: that of the twin's tensor for the same parameter with as many axes."""
         for saved, (owner, axis) in self._placed.items():
-            if owner == parameter and self._rank[saved] == rank:
+            if owner == parameter and self._saved[saved].dim() == rank:
                 if axis < 0:
                     raise UnsupportedModel(
                         f"{name} holds {parameter} together with what does not write, or in another order",
@@ -127,8 +154,8 @@ class Layout:
         )
 
     @cached_property
-    def _placed(self) -> dict[str, tuple[str, int]]:
-        """For each tensor that transformers would save with a writer in it: (parameter, axis), axis -1 where mixed."""
+    def _saved(self) -> dict[str, Tensor]:
+        """The twin as transformers would save it, but with marks in the place of numbers."""
         order = list(self.writers)
         state = {}
         for name, value in self.state.items():
@@ -137,19 +164,20 @@ class Layout:
             if parameter in self.writers:
                 axis = self.writers[parameter].out_axis
                 width = value.shape[axis]
-                places = torch.arange(width, dtype=torch.float64) + order.index(parameter) * width
-                marks = places.view([width if n == axis else 1 for n in range(value.dim())]).expand_as(marks).clone()
+                ordinals = torch.arange(width, dtype=torch.float64) + order.index(parameter) * width
+                marks = ordinals.view([width if n == axis else 1 for n in range(value.dim())]).expand_as(marks).clone()
             state[name] = marks
-        placed = {}
-        for name, marks in revert_weight_conversion(self.twin, state).items():
-            self._rank[name] = marks.dim()
-            if not (marks == ELSEWHERE).all():
-                placed[name] = _read_marks(marks, order, self.writers, self.state)
-        return placed
+        saved: dict[str, Tensor] = revert_weight_conversion(self.twin, state)
+        return saved
 
     @cached_property
-    def _rank(self) -> dict[str, int]:
-        return {}
+    def _placed(self) -> dict[str, tuple[str, int]]:
+        """For each of the saved tensors with a writer in it: (parameter, axis), axis -1 where it is not alone."""
+        return {
+            name: _read_marks(marks, list(self.writers), self.writers, self.state)
+            for name, marks in self._saved.items()
+            if not (marks == ELSEWHERE).all()
+        }
 
 
 def _read_marks(
@@ -162,8 +190,10 @@ def _read_marks(
     start = order.index(parameter) * width
     for axis, size in enumerate(marks.shape):
         if size == width:
-            places = torch.arange(width, dtype=marks.dtype) + start
-            if torch.equal(marks, places.view([size if n == axis else 1 for n in range(marks.dim())]).expand_as(marks)):
+            ordinals = torch.arange(width, dtype=marks.dtype) + start
+            if torch.equal(
+                marks, ordinals.view([size if n == axis else 1 for n in range(marks.dim())]).expand_as(marks)
+            ):
                 return parameter, axis
     return parameter, -1
 

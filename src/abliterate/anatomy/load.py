@@ -10,21 +10,23 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from abliterate.anatomy.dissect import Anatomy, dissect
+from abliterate.anatomy.checkpoint import Stored, storage_dtype, stored_tensors, weight_files
+from abliterate.anatomy.dissect import Anatomy
+from abliterate.anatomy.study import Study, study
 from abliterate.errors import MissingChatTemplate, ModelNotFound, SettingsError, UnsupportedModel
 from abliterate.files import digest
 
-INDEX = "model.safetensors.index.json"
-OTHER_WEIGHTS = {".bin", ".gguf", ".pt", ".pth", ".safetensors"}
 FETCHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*")
 # Keys of config.json that say nothing about the function the model computes.
 VOLATILE = (
@@ -51,6 +53,7 @@ class Subject:
         storage_dtype: the dtype of the checkpoint's weights.
         config_hash: SHA-256 of its architecture.
         chat_template: the file that replaced the tokenizer's own template, or None.
+        trust_remote_code: whether code that comes with the model may run.
     """
 
     source: str
@@ -61,15 +64,25 @@ class Subject:
     storage_dtype: torch.dtype
     config_hash: str
     chat_template: Path | None = None
+    trust_remote_code: bool = False
 
     @cached_property
-    def anatomy(self) -> Anatomy:
-        """Blocks and residual writers, found on first use.
+    def study(self) -> Study:
+        """The model's anatomy, and where it lies on disk, found on first use from its configuration.
 
         Raises:
-            UnsupportedModel: as `dissect`.
+            UnsupportedModel: as `study`.
         """
-        return dissect(self.model)
+        return study(self.model.config, trust_remote_code=self.trust_remote_code)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Blocks, residual writers and hook sites.
+
+        Raises:
+            UnsupportedModel: as `study`.
+        """
+        return self.study.anatomy
 
     @property
     def name(self) -> str:
@@ -104,13 +117,13 @@ def load(
     """
     target = _device(device)
     directory, commit = _fetch(str(source), revision, code=trust_remote_code)
-    storage = _storage_dtype(directory)
+    storage = storage_dtype(directory)
     try:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
         if getattr(config, "quantization_config", None) is not None:
             raise UnsupportedModel(f"{source} is quantised", "use the unquantised checkpoint it was made from")
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = auto_class(config).from_pretrained(
             directory,
             dtype=_compute_dtype(dtype, storage, target),
             trust_remote_code=trust_remote_code,
@@ -137,88 +150,75 @@ def load(
         storage,
         digest({k: v for k, v in config.to_dict().items() if k not in VOLATILE}),
         chat_template,
+        trust_remote_code,
     )
 
 
-def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files that transformers loads; others (a vendor's own layout, an adapter) are not the model.
+def load_config(
+    source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
+) -> tuple[PreTrainedConfig, dict[str, Stored] | None]:
+    """The configuration of a model, and the tensors of its checkpoint where that lies in a directory here.
+
+    Of a model on the hub nothing but the configuration is fetched.
 
     Raises:
-        ModelNotFound: there are none, or the index names a file that is missing.
+        ModelNotFound: no such model, or a damaged checkpoint.
+        UnsupportedModel: transformers does not know its type.
     """
-    single, index = directory / "model.safetensors", directory / INDEX
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelNotFound(f"{index} is not a readable index ({error})", "download it again") from error
-        if missing := [name for name in names if not (directory / name).is_file()]:
-            raise ModelNotFound(f"{directory} lacks {missing[0]}, which its index names", "download it completely")
-        return [directory / name for name in names]
-    if single.is_file():
-        return [single]
-    other = next((p.name for p in sorted(directory.iterdir()) if p.suffix in OTHER_WEIGHTS), None)
-    found = f" (found {other})" if other else ""
-    raise ModelNotFound(
-        f"{directory} has no safetensors weights{found}",
-        "download the weights too, or convert them with transformers' save_pretrained",
-    )
+    directory, _ = _fetch(str(source), revision, code=trust_remote_code, weights=False)
+    try:
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise UnsupportedModel(
+            f"transformers cannot read the configuration of {source}: {_first_line(error)}",
+            "use a transformers version that knows it, or --trust-remote-code if you trust its own code",
+        ) from error
+    here = Path(source).expanduser().is_dir() and any(directory.glob("*.safetensors"))
+    return config, stored_tensors(directory) if here else None
 
 
-def checkpoint_bytes(directory: Path) -> int:
-    """Total size of a checkpoint's weights."""
-    return sum(path.stat().st_size for path in weight_files(directory))
+def auto_class(config: PreTrainedConfig) -> Any:  # noqa: ANN401 - transformers' auto classes have no common type
+    """The auto class that builds the model of a configuration: causal, or image-text where there is no causal one."""
+    known = type(config) in AutoModelForCausalLM._model_mapping
+    vision = not known and type(config) in AutoModelForImageTextToText._model_mapping
+    return AutoModelForImageTextToText if vision else AutoModelForCausalLM
 
 
-def _fetch(source: str, revision: str | None, *, code: bool) -> tuple[Path, str]:
+def plain_model(config: PreTrainedConfig, directory: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """A checkpoint as any program would load it, in evaluation mode on the CPU."""
+    model: PreTrainedModel = auto_class(config).from_pretrained(directory, dtype=dtype, use_safetensors=True)
+    model.eval()
+    return model
+
+
+def _fetch(source: str, revision: str | None, *, code: bool, weights: bool = True) -> tuple[Path, str]:
     """The local directory of a model, downloaded when it is a hub id, and its commit."""
     path = Path(source).expanduser()
     if path.is_dir():
-        _check_directory(path)
+        _check_directory(path, weights=weights)
         return path, "local"
     if path.exists():
         raise ModelNotFound(f"{source} is a file", "pass the directory that holds config.json and the weights")
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise ModelNotFound(f"there is no directory {source}", "check the path, or pass a hub id like owner/name")
     try:
-        patterns = [*FETCHED, "*.py"] if code else list(FETCHED)
+        patterns = list(FETCHED) if weights else ["config.json"]
+        patterns += ["*.py"] if code else []
         directory = Path(snapshot_download(source, revision=revision, allow_patterns=patterns))
     except (OSError, ValueError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise ModelNotFound(
             f"{source} is neither a directory here nor a model that could be fetched ({_first_line(error)})",
             "check the spelling, the network and your access to it, or pass a local directory",
         ) from error
-    _check_directory(directory)
+    _check_directory(directory, weights=weights)
     return directory, directory.name
 
 
-def _check_directory(path: Path) -> None:
+def _check_directory(path: Path, *, weights: bool) -> None:
     if not (path / "config.json").is_file():
         raise ModelNotFound(f"{path} has no config.json", "pass the directory of a transformers checkpoint")
-    weight_files(path)
-
-
-def _storage_dtype(directory: Path) -> torch.dtype:
-    """The dtype of most of the stored numbers, read from the tensor headers (config.json may not say)."""
-    names = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-    sizes: dict[str, int] = {}
-    for path in weight_files(directory):
-        try:
-            with safe_open(path, "pt") as file:
-                for key in file.keys():  # noqa: SIM118 - not a dict
-                    part = file.get_slice(key)
-                    count = 1
-                    for side in part.get_shape():
-                        count *= side
-                    sizes[part.get_dtype()] = sizes.get(part.get_dtype(), 0) + count
-        except SafetensorError as error:
-            raise ModelNotFound(
-                f"{path} is not a readable safetensors file ({error})", "download the weights again"
-            ) from error
-    common = max(sizes, key=lambda name: sizes[name], default="F32")
-    if common not in names:
-        raise UnsupportedModel(f"the weights in {directory} are stored as {common}", "use an unquantised checkpoint")
-    return names[common]
+    if weights:
+        weight_files(path)
 
 
 def _device(name: str) -> torch.device:

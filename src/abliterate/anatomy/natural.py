@@ -5,8 +5,6 @@ first block; the output of every module that is added to the stream; and the out
 as the stream (post-norm models) or is added to it.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def remove(x: Tensor, basis: Tensor, strength: float) -> Tensor:
-    """x - a U^T U x for activations [..., d] and a basis U [k, d] in the dtype of computation; the dtype of x is kept."""
+    """Activations [..., d] become x - a U^T U x, computed in the dtype of U [k, d]; the dtype of x is kept."""
     rows = x.reshape(-1, x.shape[-1]).to(basis.dtype)
     return torch.addmm(rows, rows @ basis.T, basis, alpha=-strength).to(x.dtype).view_as(x)
 

@@ -119,9 +119,7 @@ TOKENS = re.compile(
 )
 
 
-def shrink(
-    config: PreTrainedConfig, *, layers: int | None = None, recipe: Recipe = RECIPES[0]
-) -> PreTrainedConfig:
+def shrink(config: PreTrainedConfig, *, layers: int | None = None, recipe: Recipe = RECIPES[0]) -> PreTrainedConfig:
     """A copy of `config` with tiny widths, a small vocabulary and few experts; the original is not touched.
 
     Args:
@@ -328,7 +326,9 @@ def _rotated(values: Mapping[str, Any]) -> int | None:
     for key in ("qk_rope_head_dim", "head_dim"):
         if _is_int(values.get(key)):
             return int(values[key])
-    width, heads = (next((v for k, v in values.items() if keys.fullmatch(k) and _is_int(v)), 0) for keys in (WIDTHS, HEADS))
+    width, heads = (
+        next((v for k, v in values.items() if keys.fullmatch(k) and _is_int(v)), 0) for keys in (WIDTHS, HEADS)
+    )
     return width // heads if heads else None
 
 

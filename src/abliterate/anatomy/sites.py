@@ -18,7 +18,7 @@ from abliterate.anatomy.blocks import Blocks, Inputs, first_tensor, forward, hoo
 from abliterate.anatomy.projection import fold, remove
 from abliterate.anatomy.writers import Gain, Writer, aliases
 
-# For a site's gains, the orthonormal directions [k, d] to remove there, in the dtype and on the device of computation.
+# For the gains behind a writer, the orthonormal directions [k, d] to remove from it: float64, on the CPU.
 BasisAt = Callable[[Sequence[Gain]], Tensor]
 
 
@@ -27,8 +27,8 @@ class Site:
     """A place at which a hook removes directions from what is written.
 
     Attributes:
-        name: dotted name of a module, whose output is edited; or of a parameter, which is replaced.
-        place: `output` or `parameter`.
+        name: dotted name of a module, whose output or input is edited; or of a parameter, which is replaced.
+        place: `output`, `input` (of the first block) or `parameter`.
         gains: what stands between it and the stream.
         layer: index of its block; None outside of all.
         out_axis: of a parameter, the axis along the stream.
@@ -54,7 +54,9 @@ def find_sites(model: PreTrainedModel, blocks: Blocks, writers: Sequence[Writer]
                 while owner and owner not in called:
                     owner = owner.rpartition(".")[0]
                 callers[name] = owner, writer
-    inside = {".".join(parts[:n]) for owner, _ in callers.values() for parts in [owner.split(".")] for n in range(len(parts))}
+    inside = {
+        ".".join(parts[:n]) for owner, _ in callers.values() for parts in [owner.split(".")] for n in range(len(parts))
+    }
     sites: dict[str, Site] = {}
     for name, (owner, writer) in callers.items():
         at_module = Site(owner, "output", writer.gains, writer.layer)
@@ -69,20 +71,26 @@ def find_sites(model: PreTrainedModel, blocks: Blocks, writers: Sequence[Writer]
 @contextmanager
 def removing(model: nn.Module, sites: Sequence[Site], basis_at: BasisAt, strength: float) -> Iterator[None]:
     """Remove directions at every site while the context is open; leaving it restores every bit."""
+    if strength == 0.0:
+        yield
+        return
+    # Half precision would leave 1 % of the component.
+    precision = torch.promote_types(next(p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    replaced: dict[str, Tensor] = {}
     with ExitStack() as stack:
-        replaced: dict[str, Tensor] = {}
         for site in sites:
             basis = basis_at(site.gains)
+            if site.place == "parameter":
+                weight = model.get_parameter(site.name).detach()
+                replaced[site.name] = fold(weight, site.out_axis, basis.to(weight.device), strength)
+                continue
+            module = model.get_submodule(site.name)
+            rows = basis.to(precision).to(next(module.parameters()).device)  # in this order: mps has no float64
             if site.place == "input":
-                before = _before(basis, strength)
-                block = model.get_submodule(site.name)
-                stack.callback(block.register_forward_pre_hook(before, with_kwargs=True).remove)
-            elif site.place == "parameter":
-                weight = model.get_parameter(site.name)
-                replaced[site.name] = fold(weight.detach(), site.out_axis, basis.double(), strength)
+                handle = module.register_forward_pre_hook(_before(rows, strength), with_kwargs=True)
             else:
-                hook = _after(basis, strength)
-                stack.callback(model.get_submodule(site.name).register_forward_hook(hook).remove)
+                handle = module.register_forward_hook(_after(rows, strength))
+            stack.callback(handle.remove)
         stack.enter_context(swapped(model, replaced))
         yield
 
@@ -109,10 +117,8 @@ def folded(model: PreTrainedModel, writers: Sequence[Writer], basis_at: BasisAt,
     tensors: dict[str, Tensor] = {}
     for writer in writers:
         weight = model.get_parameter(writer.parameter).detach()
-        new = fold(weight, writer.out_axis, basis_at(writer.gains).double(), strength)
-        tensors |= {
-            name: new for name in names[writer.parameter] if not _is_head(model, name.rpartition(".")[0])
-        }
+        new = fold(weight, writer.out_axis, basis_at(writer.gains).to(weight.device), strength)
+        tensors |= {name: new for name in names[writer.parameter] if not _is_head(model, name.rpartition(".")[0])}
     return tensors
 
 
@@ -121,7 +127,7 @@ def _after(basis: Tensor, strength: float) -> Callable[..., object]:
 
     def hook(module: nn.Module, args: object, output: object) -> object:
         y = first_tensor(output)
-        if y is None or strength == 0.0:
+        if y is None:
             return None
         return with_first(output, remove(y, basis.to(y.device), strength))
 
@@ -133,7 +139,7 @@ def _before(basis: Tensor, strength: float) -> Callable[..., object]:
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
         x = stream_of(args, kwargs)
-        return None if strength == 0.0 else with_stream(args, kwargs, remove(x, basis.to(x.device), strength))
+        return with_stream(args, kwargs, remove(x, basis.to(x.device), strength))
 
     return hook
 

@@ -6,12 +6,10 @@ stream reads it. That is all one needs to measure the stream wherever it is read
 to ablate it at its reads: a second way to the model that an edit of the writers makes, which shares nothing with it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from abliterate.anatomy.direct import FACTORS, QUOTIENTS, UNTOUCHED, function_name, tensors_in
@@ -22,12 +20,12 @@ OnWrite = Callable[[Tensor], None]
 SUMS = frozenset({"add", "radd", "iadd", "sub", "rsub", "isub"})
 SHAPES = frozenset(
     """
-    alias as_strided broadcast_to cat chunk clone concat concatenate contiguous cpu cuda detach double dropout expand
-    expand_as flatten float flip getitem half identity index_select masked_fill masked_scatter movedim moveaxis narrow
-    neg permute pin_memory repeat repeat_interleave requires_grad_ reshape reshape_as roll scatter select slice split
-    split_with_sizes squeeze stack swapaxes t T mT to transpose type type_as unbind unflatten unsqueeze view view_as
-    where bfloat16
-    """.split()
+    alias as_strided broadcast_to cat chunk clone concat concatenate contiguous cpu cuda detach double dropout
+    expand expand_as flatten float flip getitem half identity index_select masked_fill masked_scatter movedim
+    moveaxis narrow neg permute pin_memory repeat repeat_interleave requires_grad_ reshape reshape_as roll
+    scatter select slice split split_with_sizes squeeze stack swapaxes t T mT to transpose type type_as unbind
+    unflatten unsqueeze view view_as where bfloat16
+    """.split()  # noqa: SIM905 - a list of so many would fill a screen
 )
 JOINS = frozenset({"cat", "concat", "concatenate", "stack", "where"})
 # Sums over tokens or copies of the stream leave its last axis alone; over the last axis they read it.
@@ -36,11 +34,11 @@ MIXTURES = frozenset({"matmul", "rmatmul", "bmm", "einsum"})
 # They make tensors that have the stream's shape or dtype and none of its numbers.
 TEMPLATES = frozenset(
     """
-    new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like empty_like full_like rand_like randn_like
-    is_floating_point is_contiguous is_cuda element_size get_device nelement storage data_ptr untyped_storage
-    type_promotion result_type can_cast is_tensor is_nonzero hash format repr len register_hook ndimension
-    is_complex size numel finfo promote_types
-    """.split()
+    new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like empty_like full_like rand_like
+    randn_like is_floating_point is_contiguous is_cuda element_size get_device nelement storage data_ptr
+    untyped_storage type_promotion result_type can_cast is_tensor is_nonzero hash format repr len register_hook
+    ndimension is_complex size numel finfo promote_types
+    """.split()  # noqa: SIM905 - a list of so many would fill a screen
 )
 
 
@@ -80,30 +78,36 @@ class Stream(TorchFunctionMode):
         if name in UNTOUCHED or name in TEMPLATES:
             return func(*args, **kwargs)
         if not any(is_stream(x) for x in tensors_in((args, kwargs))):
-            return _keep_origin(name, args, func(*args, **kwargs))
+            output = func(*args, **kwargs)
+            return output if self.on_write is None else _keep_origin(name, args, output)
         if name in SHAPES and name not in JOINS and not is_stream(args[0]):
             return func(*args, **kwargs)  # the stream only lends its shape or dtype, as in `x.type_as(stream)`
         if name == "get":  # a property: its shape, its device, or its transpose
             value = func(*args, **kwargs)
-            if not isinstance(value, Tensor):
-                return value
-            name = "transpose"
+            return self._follow(func, args, kwargs) if isinstance(value, Tensor) else value
         if not self._keeps(name, args, kwargs):
-            args, kwargs = self._read(args), self._read(kwargs)
-            output = func(*args, **kwargs)
-            for tensor in tensors_in(output):
-                tensor._is_stream = False  # type: ignore[attr-defined]  # an in-place function returns its operand
-            return output
+            return self._finish_read(func, args, kwargs)
         if name in SUMS and self.on_write is not None:
             for x in tensors_in(args[:2]):
                 if not is_stream(x):
                     self.on_write(x)
+        return self._follow(func, args, kwargs)
+
+    def _follow(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        """Run a function whose result is the stream again."""
         output = func(*args, **kwargs)
         whole = [x for x in tensors_in(output) if x.dim() and x.shape[-1] == self.width]
         if not whole:  # a view that takes the last axis apart: later functions would not know the stream in it
-            return func(*self._read(args), **self._read(kwargs))
+            return self._finish_read(func, args, kwargs)
         for tensor in whole:
             self.mark(tensor)
+        return output
+
+    def _finish_read(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        """Run a function that reads the stream."""
+        output = func(*self._read(args), **self._read(kwargs))
+        for tensor in tensors_in(output):
+            tensor._is_stream = False  # type: ignore[attr-defined]  # an in-place function returns its operand
         return output
 
     def _keeps(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -113,9 +117,11 @@ class Stream(TorchFunctionMode):
         if name in SHAPES:
             return self._keeps_last_axis(name, args, kwargs)
         if name in FACTORS | QUOTIENTS:
-            return name not in {"rtruediv", "rdiv"} and all(
-                is_stream(x) or x.dim() == 0 or x.shape[-1] == 1 for x in tensors_in(args[:2])
-            ) and sum(is_stream(x) for x in tensors_in(args[:2])) == 1
+            return (
+                name not in {"rtruediv", "rdiv"}
+                and all(is_stream(x) or x.dim() == 0 or x.shape[-1] == 1 for x in tensors_in(args[:2]))
+                and sum(is_stream(x) for x in tensors_in(args[:2])) == 1
+            )
         if name in REDUCTIONS:
             axes = kwargs.get("dim", args[1] if len(args) > 1 else None)
             axes = (axes,) if isinstance(axes, int) else axes

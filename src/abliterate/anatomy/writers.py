@@ -2,10 +2,10 @@
 
 Along the direct path (direct.py) the gradient of sum_t c_t <r, x_t>, with x_t the stream wherever it is read and c_t
 random numbers, has one shape at every weight that writes: along the axis of its outputs it is u v^T, of rank one,
-whatever the tokens. At a weight that only reads it is nothing, or of full rank. So two backward passes over a few random
-tokens find all writers, the axis of their outputs, and the direction u to remove from each: r itself, or M^T r where
-norms M stand between the writer and the stream. Nothing is told by name: experts that are fused, biases, embeddings of
-positions and projections of recurrent layers are all alike.
+whatever the tokens. At a weight that only reads it is nothing, or of full rank. So two backward passes over a few
+random tokens find all writers, the axis of their outputs, and the direction u to remove from each: r itself, or M^T r
+where norms M stand between the writer and the stream. Nothing is told by name: experts that are fused, biases,
+embeddings of positions and projections of recurrent layers are all alike.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.anatomy.blocks import Blocks, Inputs, first_tensor, hooked, probe_inputs, stream_of, pre_hooked
+from abliterate.anatomy.blocks import Blocks, first_tensor, hooked, pre_hooked, stream_of
 from abliterate.anatomy.direct import DirectPath
 from abliterate.anatomy.stream import Stream
+from abliterate.anatomy.twin import twin_inputs
 
 # Second singular value over the first. Float32 leaves 1e-7 where the rank is one, and what is not of rank one is
 # above 1e-2 for any two probes.
@@ -40,7 +41,7 @@ class Gain:
     centred: bool
 
     def diagonal(self, weight: Tensor) -> Tensor:
-        """offset + weight [d], in float64."""
+        """Offset + weight [d], in float64."""
         return weight.detach().double() + self.offset
 
 
@@ -150,7 +151,7 @@ def _probe(model: PreTrainedModel, blocks: Blocks, r: Tensor, seed: int) -> _Run
             DirectPath(),
             stream,
         ):
-            model(**probe_inputs(model, seed=seed), use_cache=False)
+            model(**twin_inputs(model, seed=seed), use_cache=False)
         generator = torch.Generator().manual_seed(seed)
         loss = torch.stack([_projected(x, r, generator) for x in reads if x.requires_grad]).sum()
         sources = [x for _, x in inputs if x.requires_grad]

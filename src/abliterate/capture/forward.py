@@ -47,13 +47,17 @@ def last_logits(model: PreTrainedModel, batch: Batch, keep: int = 1) -> Tensor:
 
     Differentiable when gradients are enabled, so that a search may use it.
     """
-    inputs = _inputs(model, batch)
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits
-    else:
-        logits = model(**inputs, use_cache=False).logits
+    logits = model(**model_inputs(model, batch, keep=keep), use_cache=False).logits
     result: Tensor = logits[:, -keep:].float()
     return result
+
+
+def model_inputs(model: PreTrainedModel, batch: Batch, *, keep: int) -> dict[str, Any]:
+    """The arguments of a forward pass that computes the logits of the last `keep` positions, or more."""
+    inputs: dict[str, Any] = dict(_inputs(model, batch))
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        inputs["logits_to_keep"] = keep
+    return inputs
 
 
 def first_token_logprobs(

@@ -8,13 +8,18 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Self
 
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from abliterate.anatomy.load import FETCHED, INDEX, Subject, checkpoint_bytes, read_config, weight_files
+from abliterate.anatomy.checkpoint import INDEX, Stored, checkpoint_bytes, stored_tensors, weight_files
+from abliterate.anatomy.dissect import Form, basis_at
+from abliterate.anatomy.layout import StoredWriter
+from abliterate.anatomy.load import FETCHED, Subject, read_config
 from abliterate.edits.edit import Ablate
 from abliterate.edits.hooks import check_fits
 from abliterate.errors import UnsupportedModel
@@ -27,18 +32,68 @@ class Baked:
 
     Attributes:
         edited: on-disk names of the folded tensors.
-        untied: on-disk name of the unembedding that was added because it was tied to an edited embedding, or None.
+        untied: on-disk names of the tensors that were added because they were tied to another.
     """
 
     edited: tuple[str, ...]
-    untied: str | None
+    untied: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a bake does to a checkpoint.
+
+    Attributes:
+        folds: the tensors to fold, by their names on disk.
+        copies: for each tensor to add, the tensor on disk that it was tied to.
+        originals: those of `copies` that keep the original values: unembeddings, which write nothing.
+    """
+
+    folds: Mapping[str, StoredWriter]
+    copies: Mapping[str, str]
+    originals: frozenset[str]
+
+    @classmethod
+    def of(cls, subject: Subject, stored: Mapping[str, Stored]) -> Self:
+        """Find the writers among a checkpoint's tensors, and what must be untied.
+
+        Untying an unembedding from an edited embedding (`tie_word_embeddings = false`) drops every other tie of the
+        model too, so all that was tied and left out of the checkpoint is added to it.
+
+        Raises:
+            UnsupportedModel: the weights cannot carry an edit, or a writer is not in the checkpoint.
+        """
+        anatomy, layout = subject.anatomy, subject.study.layout
+        if anatomy.form is not Form.WEIGHTS:
+            raise UnsupportedModel(
+                f"the weights of {subject.name} cannot carry the edit: {anatomy.reason}",
+                "use the edit as hooks: `abliterate measure`, or `abliterate.edited` in Python",
+            )
+        folds = {part.name: part for part in layout.find({name: tensor.shape for name, tensor in stored.items()})}
+        if not layout.tied_head:
+            return cls(folds, {}, frozenset())
+        there = {layout.memory_name(name): name for name in stored}
+        copies, originals = {}, set()
+        for group in layout.ties():
+            source = next((there[name] for name in group.names if name in there), None)
+            for name in group.names:
+                if name not in there and source is not None:
+                    added = layout.disk_name(name)
+                    copies[added] = source
+                    originals |= {added} if name == group.head else set()
+        return cls(folds, copies, frozenset(originals))
+
+    @property
+    def unties(self) -> bool:
+        """Whether the model's ties are given up."""
+        return bool(self.copies)
 
 
 def baked_bytes(subject: Subject) -> int:
-    """Room that `bake` needs: the checkpoint, the untied unembedding, and 1 % for the small files."""
-    size = checkpoint_bytes(subject.directory)
-    if (writer := subject.anatomy.tied_head) is not None:
-        size += subject.model.get_parameter(writer.weight).numel() * subject.storage_dtype.itemsize
+    """Room that `bake` needs: the checkpoint, what is untied, and 1 % for the small files."""
+    stored = stored_tensors(subject.directory)
+    added = sum(prod(stored[source].shape) for source in Plan.of(subject, stored).copies.values())
+    size = checkpoint_bytes(subject.directory) + added * subject.storage_dtype.itemsize
     return int(size * 1.01) + 10_000_000
 
 
@@ -46,14 +101,14 @@ def bake(subject: Subject, edit: Ablate, out: Path) -> Baked:
     """Write an edited copy of the subject's checkpoint into the existing, empty directory `out`.
 
     A tied unembedding is untied and keeps its original values, since only what is written to the stream is edited;
-    that adds one tensor and sets `tie_word_embeddings` to false.
+    that adds a tensor and sets `tie_word_embeddings` to false.
 
     Raises:
         DirectionMismatch: the direction was made for another model.
-        UnsupportedModel: a writer's tensor is not in the checkpoint under the name the model gives it.
+        UnsupportedModel: the weights cannot carry the edit, or a writer is not in the checkpoint.
     """
     check_fits(subject, edit)
-    folds, untied = _plan(subject)
+    plan = Plan.of(subject, stored_tensors(subject.directory))
     mark = describe(subject, edit)
     for path in weight_files(subject.directory):
         with safe_open(path, "pt") as file:
@@ -62,14 +117,12 @@ def bake(subject: Subject, edit: Ablate, out: Path) -> Baked:
                 "abliterate": json.dumps(mark, sort_keys=True),
             }
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        _fold(tensors, folds, edit, untied)
-        save_file(tensors, out / path.name, metadata)
+        save_file(_edited(subject, edit, plan, tensors), out / path.name, metadata)
         shutil.copymode(path, out / path.name)
     _copy_small_files(subject, out)
-    tied = subject.anatomy.tied_head
-    _write_config(subject, out, mark, untied=tied is not None)
-    _extend_index(out, untied, added=subject.model.get_parameter(tied.weight).numel() if tied else 0)
-    return Baked(tuple(sorted(folds)), untied[1] if untied else None)
+    _write_config(subject, out, mark, untied=plan.unties)
+    _extend_index(subject, out, plan)
+    return Baked(tuple(sorted(plan.folds)), tuple(sorted(plan.copies)))
 
 
 def describe(subject: Subject, edit: Ablate) -> dict[str, object]:
@@ -88,48 +141,18 @@ def describe(subject: Subject, edit: Ablate) -> dict[str, object]:
     }
 
 
-def _plan(subject: Subject) -> tuple[dict[str, int], tuple[str, str] | None]:
-    """On-disk names of the tensors to fold with their axis, and (embedding, unembedding) when they must be untied."""
-    on_disk = stored_names(subject.directory)
-    folds: dict[str, int] = {}
-    for writer in subject.anatomy.writers:
-        folds[_name_on_disk(subject, writer.weight, on_disk)] = writer.out_axis
-        if writer.bias is not None:
-            folds[_name_on_disk(subject, writer.bias, on_disk)] = 0
-    tied = subject.anatomy.tied_head
-    if tied is None or tied.tied_to is None or tied.tied_to in on_disk:
-        return folds, None
-    return folds, (_name_on_disk(subject, tied.weight, on_disk), tied.tied_to)
-
-
-def stored_names(directory: Path) -> dict[str, str]:
-    """Every tensor of a checkpoint and the file it lies in."""
-    names: dict[str, str] = {}
-    for path in weight_files(directory):
-        with safe_open(path, "pt") as file:
-            names.update(dict.fromkeys(file.keys(), path.name))
-    return names
-
-
-def _name_on_disk(subject: Subject, name: str, on_disk: Mapping[str, str]) -> str:
-    """Checkpoints of the bare decoder leave out the prefix that the causal model adds to its names."""
-    prefix = f"{subject.model.base_model_prefix}."
-    for candidate in (name, name.removeprefix(prefix), prefix + name):
-        if candidate in on_disk:
-            return candidate
-    raise UnsupportedModel(
-        f"the checkpoint has no tensor {name}",
-        "its tensors are stored under other names, which is not supported yet",
-    )
-
-
-def _fold(tensors: dict[str, Tensor], folds: Mapping[str, int], edit: Ablate, untied: tuple[str, str] | None) -> None:
-    if untied is not None and untied[0] in tensors:
-        tensors[untied[1]] = tensors[untied[0]]  # the original values: fold() returns a new tensor or the same one
-    for name in tensors.keys() & folds.keys():
-        tensors[name] = edit.fold(tensors[name], folds[name])
-    if untied is not None and untied[0] in tensors and tensors[untied[0]] is tensors[untied[1]]:
-        tensors[untied[1]] = tensors[untied[1]].clone()  # strength 0: safetensors refuses shared memory
+def _edited(subject: Subject, edit: Ablate, plan: Plan, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One file's tensors after the edit, with those that are untied from one of them."""
+    basis = basis_at(subject.model, edit.direction.basis)
+    after = dict(tensors)
+    for name in tensors.keys() & plan.folds.keys():
+        part = plan.folds[name]
+        after[name] = edit.fold(tensors[name], part.out_axis, basis(part.writer.gains))
+    for name, source in plan.copies.items():
+        if source in tensors:
+            value = tensors[source] if name in plan.originals else after[source]
+            after[name] = value.clone()  # safetensors refuses shared memory
+    return after
 
 
 def _copy_small_files(subject: Subject, out: Path) -> None:
@@ -146,22 +169,25 @@ def _write_config(subject: Subject, out: Path, mark: Mapping[str, object], *, un
     config["abliterate"] = dict(mark)
     if untied:
         config["tie_word_embeddings"] = False
-        text = config.get("text_config")
-        if isinstance(text, dict) and "tie_word_embeddings" in text:
-            text["tie_word_embeddings"] = False
+        for key in subject.model.config.sub_configs:
+            nested = config.get(key)
+            if isinstance(nested, dict) and getattr(getattr(subject.model.config, key), "tie_word_embeddings", False):
+                nested["tie_word_embeddings"] = False
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _extend_index(out: Path, untied: tuple[str, str] | None, added: int) -> None:
+def _extend_index(subject: Subject, out: Path, plan: Plan) -> None:
     path = out / INDEX
-    if untied is None or not path.exists():
+    if not plan.copies or not path.exists():
         return
     index = json.loads(path.read_text(encoding="utf-8"))
-    index["weight_map"][untied[1]] = index["weight_map"][untied[0]]
+    stored = stored_tensors(subject.directory)
+    for name, source in plan.copies.items():
+        index["weight_map"][name] = index["weight_map"][source]
     metadata = index.setdefault("metadata", {})
     metadata["total_size"] = sum(_tensor_bytes(file) for file in sorted(out.glob("*.safetensors")))
     if "total_parameters" in metadata:
-        metadata["total_parameters"] += added
+        metadata["total_parameters"] += sum(prod(stored[source].shape) for source in plan.copies.values())
     path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
-"""The mathematics of every edit, once: on activations, on weights, and as low-rank factors.
+"""Edits as values: on activations, on weights, and as low-rank factors.
 
-Hooks, baker and exporters call these methods and do no mathematics of their own.
+Hooks, baker and exporters call these methods, or `anatomy.projection` below them, and do no mathematics of their own.
 """
 
 from dataclasses import dataclass
@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from abliterate.anatomy.projection import fold, remove
 from abliterate.directions.direction import Direction
 from abliterate.errors import SettingsError
 
 
 @dataclass(frozen=True)
 class Ablate:
-    """Directional ablation, y <- y - a Q^T Q y, of everything that is written to the stream (methods.md 3.1, 4.2).
+    """Directional ablation, y <- y - a U^T U y, of everything that is written to the stream (methods.md 3.1, 4.2).
 
-    Because it acts on each write and not on the running stream, hooks and folded weights are the same model for any
-    strength, not for a = 1 alone. With a = 1 the stream has no component along Q anywhere.
+    U is Q, or the row space of Q M where norms M follow the writer. Because it acts on each write and not on the
+    running stream, hooks and folded weights are the same model for any strength, not for a = 1 alone. With a = 1 the
+    stream has no component along Q anywhere.
 
     Attributes:
         direction: with orthonormal rows Q [k, d].
@@ -34,35 +36,33 @@ class Ablate:
         if not 0.0 <= self.strength <= 2.0:
             raise SettingsError(f"strength {self.strength} is out of range", "use a number from 0 to 2; 1 removes")
 
-    def basis_for(self, x: Tensor) -> Tensor:
-        """Q [k, d] on the device of `x`, in float32 or better: half precision would leave 1 % of the component."""
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        return self.direction.basis.to(dtype).to(x.device)  # in this order: mps has no float64
-
     def apply(self, x: Tensor, basis: Tensor | None = None) -> Tensor:
-        """Ablate activations [..., d]; `basis` is a prepared `basis_for(x)`, for callers in a loop."""
+        """Ablate activations [..., d], in float32 or better: half precision would leave 1 % of the component.
+
+        Args:
+            x: what is written to the stream.
+            basis: what to remove instead of Q, for a writer with gains behind it (`projection.behind`).
+        """
         if self.strength == 0.0:
             return x
-        q = self.basis_for(x) if basis is None else basis
-        rows = x.reshape(-1, x.shape[-1]).to(q.dtype)
-        return torch.addmm(rows, rows @ q.T, q, alpha=-self.strength).to(x.dtype).view_as(x)
+        q = self.direction.basis if basis is None else basis
+        precision = torch.promote_types(x.dtype, torch.float32)
+        return remove(x, q.to(precision).to(x.device), self.strength)  # in this order: mps has no float64
 
-    def fold(self, weight: Tensor, out_axis: int) -> Tensor:
-        """Ablate the outputs of a weight: [d, in] with `out_axis` 0, [in, d] with 1, a bias [d] with 0.
+    def fold(self, weight: Tensor, out_axis: int, basis: Tensor | None = None) -> Tensor:
+        """Ablate the outputs of a weight: any shape with d entries along `out_axis`.
 
         Computed in float64 and rounded once to the dtype of `weight` (methods.md 1).
         """
         if self.strength == 0.0:
             return weight
-        moved = weight.double().movedim(out_axis, -1)
-        q = self.direction.basis.to(weight.device)
-        folded = moved - self.strength * (moved @ q.T) @ q
-        return folded.movedim(-1, out_axis).to(weight.dtype).contiguous()
+        q = self.direction.basis if basis is None else basis
+        return fold(weight, out_axis, q.double().to(weight.device), self.strength)
 
-    def low_rank(self, weight: Tensor, out_axis: int) -> tuple[Tensor, Tensor]:
+    def low_rank(self, weight: Tensor, out_axis: int, basis: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Factors B [d, k] and A [k, in] of the change, so that the folded [d, in] is W + B A (methods.md 4.6)."""
         matrix = weight.double().movedim(out_axis, 0)
-        q = self.direction.basis.to(weight.device)
+        q = (self.direction.basis if basis is None else basis).double().to(weight.device)
         return -self.strength * q.T, q @ matrix
 
 

@@ -1,32 +1,38 @@
 """Edits as hooks at inference, for the length of a `with` block."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from abliterate.anatomy.blocks import first_tensor, stream_of, with_stream
+from abliterate.anatomy.blocks import pre_hooked, stream_of, with_stream
+from abliterate.anatomy.dissect import basis_at
 from abliterate.anatomy.load import Subject
-from abliterate.edits.edit import Ablate, Add, Edit
+from abliterate.anatomy.sites import removing
+from abliterate.edits.edit import Add, Edit
 
 
 @contextmanager
 def edited(subject: Subject, edit: Edit) -> Iterator[Subject]:
-    """Apply an edit to a model while the context is open; weights are never touched, so leaving restores every bit.
+    """Apply an edit to a model while the context is open; leaving restores every bit.
 
-    An `Ablate` hooks the output of every residual writer, which equals the baked weights for any strength. An `Add`
-    hooks the input of one block.
+    An `Ablate` hooks what is written to the stream, wherever the model's anatomy says, which equals the baked weights
+    for any strength. An `Add` hooks the input of one block.
 
     Raises:
         DirectionMismatch: the direction was made for another model.
-        UnsupportedModel: the model's writers cannot be found.
+        UnsupportedModel: the model's anatomy is not understood.
     """
     check_fits(subject, edit)
-    with ExitStack() as stack:
-        for handle in _place(subject, edit):
-            stack.callback(handle.remove)
-        yield subject
+    model, anatomy = subject.model, subject.anatomy
+    if isinstance(edit, Add):
+        block = model.get_submodule(anatomy.blocks[edit.block])
+        with pre_hooked([(block, _before(edit))]):
+            yield subject
+    else:
+        with removing(model, anatomy.sites, basis_at(model, edit.direction.basis), edit.strength):
+            yield subject
 
 
 def check_fits(subject: Subject, edit: Edit) -> None:
@@ -39,28 +45,6 @@ def check_fits(subject: Subject, edit: Edit) -> None:
     edit.direction.check_fits(
         config_hash=subject.config_hash, width=anatomy.width, layers=anatomy.layers, model=subject.source
     )
-
-
-def _place(subject: Subject, edit: Edit) -> list[Any]:
-    model, anatomy = subject.model, subject.anatomy
-    if isinstance(edit, Add):
-        block = model.get_submodule(anatomy.blocks[edit.block])
-        return [block.register_forward_pre_hook(_before(edit), with_kwargs=True)]
-    hook = _after(edit, edit.basis_for(next(model.parameters())))
-    return [model.get_submodule(writer.module).register_forward_hook(hook) for writer in anatomy.writers]
-
-
-def _after(edit: Ablate, basis: Tensor) -> Callable[..., object]:
-    """A hook on a writer; the basis is prepared once, so that a pass costs two small kernels a writer."""
-
-    def hook(module: nn.Module, args: object, output: object) -> object:
-        y = first_tensor(output)
-        if y is None:
-            return None
-        z = edit.apply(y, basis.to(y.device))
-        return (z, *output[1:]) if isinstance(output, tuple) else z
-
-    return hook
 
 
 def _before(edit: Add) -> Callable[..., object]:

@@ -5,21 +5,19 @@ the hooked original has (none at strength 1) at every block's input, middle and 
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from torch import nn
+from transformers import PreTrainedModel
 
-from abliterate.anatomy.blocks import first_tensor, stream_of
-from abliterate.anatomy.load import Subject
-from abliterate.anatomy.writers import Anatomy
+from abliterate.anatomy.dissect import Anatomy
+from abliterate.anatomy.load import Subject, plain_model
+from abliterate.anatomy.view import View, look
 from abliterate.capture.batching import Batch
-from abliterate.capture.forward import batch_of, last_logits
+from abliterate.capture.forward import batch_of, model_inputs
 from abliterate.edits.edit import Ablate
 from abliterate.edits.hooks import edited
 from abliterate.errors import VerificationFailed
@@ -71,22 +69,22 @@ def prove(subject: Subject, edit: Ablate, directory: Path, sequences: Sequence[S
         VerificationFailed: the checkpoint does not load, or differs by more than rounding.
     """
     batch = batch_of(subject, sequences)
-    unedited, _ = _measure(subject.model, subject.anatomy, edit, batch)
+    unedited = _look(subject.model, subject.anatomy, edit, batch)
     with edited(subject, edit):
-        hooked, hooked_logits = _measure(subject.model, subject.anatomy, edit, batch)
+        hooked = _look(subject.model, subject.anatomy, edit, batch)
     try:
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=subject.model.dtype, use_safetensors=True)
+        model = plain_model(subject.model.config, directory, subject.model.dtype)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise VerificationFailed(f"the edited checkpoint does not load: {error}") from error
-    model = nn.Module.to(model, subject.model.device).eval()
-    reloaded, logits = _measure(model, subject.anatomy, edit, batch)
+    model = nn.Module.to(model, subject.model.device)
+    reloaded = _look(model, subject.anatomy, edit, batch)
     stream_tolerance, logit_tolerance = tolerances(subject.storage_dtype, subject.model.dtype)
     proof = Proof(
-        component=float(reloaded.norm(dim=-1).max()),
-        component_unedited=float(unedited.norm(dim=-1).max()),
-        stream_difference=float((reloaded - hooked).norm(dim=-1).max()),
+        component=reloaded.largest,
+        component_unedited=unedited.largest,
+        stream_difference=float((reloaded.components - hooked.components).norm(dim=-1).max()),
         stream_tolerance=stream_tolerance,
-        logit_difference=float((logits - hooked_logits).norm() / hooked_logits.norm()),
+        logit_difference=float((reloaded.logits - hooked.logits).norm() / hooked.logits.norm()),
         logit_tolerance=logit_tolerance,
     )
     _judge(proof)
@@ -107,52 +105,7 @@ def _judge(proof: Proof) -> None:
         )
 
 
-def _measure(model: PreTrainedModel, anatomy: Anatomy, edit: Ablate, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Components Q x / |x| [places, tokens, k] at every block's input, middles and output, and the last logits."""
-    basis = edit.direction.basis.to(model.device, torch.float32)
-    places: list[Tensor] = []
-    with ExitStack() as stack:
-        for handle in _watch(model, anatomy, basis, batch.mask.bool(), places):
-            stack.callback(handle.remove)
-        with torch.inference_mode():
-            logits = last_logits(model, batch)
-    return torch.stack(places), logits[:, 0].double().cpu()
-
-
-def _watch(model: PreTrainedModel, anatomy: Anatomy, basis: Tensor, real: Tensor, places: list[Tensor]) -> list[Any]:
-    """Hooks that follow the stream through each block: its input, the sum after each write, its output."""
-    running: list[Tensor] = []
-
-    def record(x: Tensor) -> None:
-        x = x.float()[real]
-        places.append((x @ basis.T / x.norm(dim=-1, keepdim=True)).cpu())
-
-    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        running[:] = [stream_of(args, kwargs).float()]
-        record(running[0])
-
-    def write(gain: float) -> Any:  # noqa: ANN401 - torch's hook signature is untyped
-        def hook(module: nn.Module, args: object, output: object) -> None:
-            y = first_tensor(output)
-            if y is not None and running:
-                running[0] = running[0] + gain * y.float()
-                record(running[0])
-
-        return hook
-
-    def leave(module: nn.Module, args: object, output: object) -> None:
-        y = first_tensor(output)
-        if y is not None:
-            record(y)
-
-    handles: list[Any] = []
-    for name in anatomy.blocks:
-        block = model.get_submodule(name)
-        handles += [
-            block.register_forward_pre_hook(enter, with_kwargs=True),
-            block.register_forward_hook(leave),
-        ]
-    for writer in anatomy.writers:
-        if writer.layer is not None:
-            handles.append(model.get_submodule(writer.module).register_forward_hook(write(writer.gain)))
-    return handles
+def _look(model: PreTrainedModel, anatomy: Anatomy, edit: Ablate, batch: Batch) -> View:
+    """The stream along the direction at every real token, and the logits of the last."""
+    inputs = model_inputs(model, batch, keep=1)
+    return look(model, anatomy.blocks, inputs, edit.direction.basis, mask=batch.mask.bool())

@@ -53,6 +53,8 @@ class ModelFacts(Facts):
     layers: int
     writers: int
     tied_embedding: bool
+    form: str = "weights"  # what kind of edit is exact: weights or hooks
+    obstacle: str = ""  # why the weights cannot carry it
 
 
 class PromptFacts(Facts):
@@ -173,6 +175,8 @@ def facts_of(subject: Subject, template_hash: str) -> ModelFacts:
         parameters=sum(p.numel() for p in subject.model.parameters()),
         width=anatomy.width,
         layers=anatomy.layers,
-        writers=len(anatomy.writers),
-        tied_embedding=anatomy.tied_head is not None,
+        writers=len(anatomy.sites),
+        tied_embedding=subject.study.layout.tied_head,
+        form=anatomy.form.value,
+        obstacle=anatomy.reason,
     )

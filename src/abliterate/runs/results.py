@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from abliterate.anatomy.dissect import Form
 from abliterate.capture.prompts import Label
 from abliterate.directions.direction import Direction
 from abliterate.edits.bake import bake, baked_bytes
@@ -91,6 +92,8 @@ def bake_into(run: Context, direction: Direction, out: Path, *, force: bool) -> 
 def run_into(run: Context, out: Path, *, force: bool, command: str = "run") -> RunRecord:
     """The whole pipeline: `model/`, `direction.safetensors`, `record.json` and `report.html`.
 
+    No `model/` where the weights cannot carry the edit exactly; it is then measured with hooks alone.
+
     The scores come before the baking, so that the large directory exists for as short a time as possible; what they
     measure is the hooked model, which the proof then compares with the one on disk.
 
@@ -98,15 +101,20 @@ def run_into(run: Context, out: Path, *, force: bool, command: str = "run") -> R
         UserError: as the stages.
         VerificationFailed: the checkpoint is not what the edit says; nothing is left.
     """
-    check_output(out, force=force, needed_bytes=baked_bytes(run.subject) + SMALL_FILES)
+    bakes = run.subject.anatomy.form is Form.WEIGHTS
+    check_output(out, force=force, needed_bytes=(baked_bytes(run.subject) if bakes else 0) + SMALL_FILES)
+    if not bakes:
+        run.progress.note(f"exact by hooks only, so no model will be written: {run.subject.anatomy.reason}")
     start = time.perf_counter()
     seen = observe(run)
     found = find(run, seen)
     edit = Ablate(found.direction, run.settings.edit.strength)
     scores, samples = measure(run, edit)
     with new_directory(out, force=force) as folder:
-        (folder / "model").mkdir()
-        proof = _bake(run, edit, folder / "model")
+        proof = None
+        if bakes:
+            (folder / "model").mkdir()
+            proof = _bake(run, edit, folder / "model")
         facts = {
             "observed": seen.facts(),
             "candidates": found.candidates,
@@ -118,7 +126,8 @@ def run_into(run: Context, out: Path, *, force: bool, command: str = "run") -> R
         }
         record = _finish(run, command, start, facts)
         found.direction.save(folder / "direction.safetensors")
-        (folder / "model" / "README.md").write_text(render_card(record), encoding="utf-8")
+        if bakes:
+            (folder / "model" / "README.md").write_text(render_card(record), encoding="utf-8")
         _write_report(record, folder)
     run.stages.clear()
     return record

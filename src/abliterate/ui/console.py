@@ -19,8 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from abliterate.anatomy.load import Subject
-from abliterate.anatomy.writers import Anatomy, Writer
+from abliterate.anatomy.inspection import Inspection
 from abliterate.evals.scores import Outcomes
 from abliterate.reports.record import RunRecord
 
@@ -65,36 +64,31 @@ class Console:
         """A spinner for work of unknown length."""
         return self.err.status(message)
 
-    def anatomy(self, subject: Subject, anatomy: Anatomy) -> None:
-        """The blocks and writers of a model."""
+    def inspection(self, seen: Inspection) -> None:
+        """The blocks and writers of a model, and which edits of it are exact."""
         if self.json:
-            facts = {
-                "model": subject.source,
-                "architecture": type(subject.model).__name__,
-                "storage_dtype": str(subject.storage_dtype).removeprefix("torch."),
-                **dataclasses.asdict(anatomy),
-            }
-            self.out.print_json(jsonlib.dumps(facts))
+            self.out.print_json(jsonlib.dumps(dataclasses.asdict(seen)))
             return
         self.out.print(
-            f"{subject.source}: {type(subject.model).__name__}, {anatomy.layers} blocks,"
-            f" residual stream of width {anatomy.width}, {len(anatomy.writers)} writers"
+            f"{seen.source}: {seen.architecture}, {seen.layers} blocks ({', '.join(seen.blocks)}),"
+            f" residual stream of width {seen.width}\n",
+            soft_wrap=False,
         )
-        table = Table("component", "modules", "weight", "axis", "bias", "gain", "tied to", box=None, pad_edge=False)
-        for writers in _alike(anatomy):
-            first = writers[0]
-            shape = tuple(subject.model.get_parameter(first.weight).shape)
-            table.add_row(
-                first.component,
-                str(len(writers)),
-                " x ".join(map(str, shape)),
-                str(first.out_axis),
-                "yes" if first.bias else "no",
-                f"{first.gain:.4g}",
-                first.tied_to or "",
+        if seen.rows:
+            self.out.print(_writers_table(seen))
+            names = "as the checkpoint spells them" if seen.weights_read else "as transformers would save them"
+            self.out.print(
+                f"\nNames on disk, {names}; N is any number. Shapes in memory; * marks the axis along the stream."
             )
-        self.out.print(table)
-        self.out.print("Every write is understood: hooks and edited weights are the same model.")
+        else:
+            table = Table("hooked", "places", box=None, pad_edge=False)
+            for name, count in seen.hooked.items():
+                table.add_row(name, str(count))
+            self.out.print(table)
+        forms = Table("edit by", "", box=None, pad_edge=False)
+        for form, obstacle in seen.forms.items():
+            forms.add_row(form, obstacle or "exact")
+        self.out.print("", forms, sep="\n")
 
     def record(self, record: RunRecord, out: Path | None) -> None:
         """What a command found, and where it is."""
@@ -134,12 +128,12 @@ class Console:
             )
 
 
-def _alike(anatomy: Anatomy) -> list[list[Writer]]:
-    """Writers grouped by their place in the block."""
-    groups: dict[tuple[str, int, bool], list[Writer]] = {}
-    for writer in anatomy.writers:
-        groups.setdefault((writer.component, writer.out_axis, writer.bias is not None), []).append(writer)
-    return list(groups.values())
+def _writers_table(seen: Inspection) -> Table:
+    table = Table("writer", "tensors", "shape", "behind norms", "tied to", box=None, pad_edge=False)
+    for row in seen.rows:
+        shown = [f"{size}*" if axis == row.axis_in_memory else str(size) for axis, size in enumerate(row.shape)]
+        table.add_row(row.stored, str(row.tensors), " x ".join(shown), ", ".join(row.gains), ", ".join(row.tied_to))
+    return table
 
 
 def _scores_table(record: RunRecord) -> Table:

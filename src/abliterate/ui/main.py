@@ -179,18 +179,16 @@ def bake(
 @app.command(short_help="Show what writes to the residual stream.")
 def inspect(
     model: Model,
-    device: Device = None,
-    dtype: Dtype = None,
     revision: Revision = None,
     trust_remote_code: Remote = None,
     config: Config = None,
     assignments: Set = None,
     json: Json = False,
 ) -> None:
-    """Show the blocks and every module that writes to the residual stream."""
+    """Show the blocks, every tensor that writes to the residual stream, and which edits are exact; needs no weights."""
     from abliterate.ui import verbs
 
-    flags = _model_flags(None, None, device, dtype, revision, trust_remote_code)
+    flags = _model_flags(None, None, None, None, revision, trust_remote_code)
     verbs.inspect(model, verbs.settings(config, flags, assignments), json=json)
 
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from abliterate.anatomy.load import Subject
+from abliterate.anatomy.inspection import inspect as describe
+from abliterate.anatomy.load import Subject, load_config
+from abliterate.anatomy.study import study
 from abliterate.directions.direction import Direction
 from abliterate.edits.edit import Ablate
 from abliterate.files import check_output
 from abliterate.runs import results
-from abliterate.runs.context import Context, open_subject
+from abliterate.runs.context import Context
 from abliterate.runs.demo import demo_model, demo_settings
 from abliterate.settings import Settings, resolve
 from abliterate.ui.console import Console
@@ -66,10 +68,11 @@ def bake(model: str, direction: Path, out: Path | None, chosen: Settings, *, for
 def inspect(model: str, chosen: Settings, *, json: bool) -> None:
     """`abliterate inspect`."""
     console = Console(json=json)
-    with console.status(f"loading {model}"):
-        subject = open_subject(model, chosen)
-        anatomy = subject.anatomy
-    console.anatomy(subject, anatomy)
+    with console.status(f"studying {model}"):
+        options = chosen.model
+        config, stored = load_config(model, revision=options.revision, trust_remote_code=options.trust_remote_code)
+        found = study(config, trust_remote_code=options.trust_remote_code)
+    console.inspection(describe(model, found, stored))
 
 
 def demo(out: Path | None, chosen: Settings, *, force: bool, json: bool) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from abliterate.anatomy.checkpoint import weight_files
-from abliterate.anatomy.load import Subject, weight_files
+from abliterate.anatomy.load import Subject
 from abliterate.files import digest, write_atomic
 from abliterate.progress import SILENT, Progress
 

@@ -205,8 +205,8 @@ def _links(parts: list[tuple[PreTrainedConfig, bool]], text_width: int | None, r
 
 def _two_heads(parts: list[tuple[PreTrainedConfig, bool]], reference: int) -> int:
     """The width of two of the original heads."""
-    heads = [getattr(part, "num_attention_heads", None) for part, _ in parts if hidden_size_of(part) == reference]
-    return 2 * (reference // heads[0]) if heads and _is_int(heads[0]) and heads[0] else 2 * 128
+    sizes = [_rotated(vars(part)) for part, _ in parts if hidden_size_of(part) == reference]
+    return 2 * next((size for size in sizes if size), 128)
 
 
 def _multiple(size: int, reference: int, d: int) -> int:
@@ -224,7 +224,7 @@ def _apply(
         for number, values in overrides.items()
     }
     for key, value in _resized(old, width, links, recipe).items():
-        if value != old[key]:
+        if value is not old[key] and value != old[key]:
             setattr(part, key, value)
     return small
 
@@ -280,10 +280,11 @@ def _settle_heads(old: Mapping[str, Any], new: dict[str, Any], d: int | None, re
         for key in ("qk_head_dim", "head_dim"):
             if old.get(key) in same:
                 new[key] = same[old[key]]
-    elif recipe.tied and d and "head_dim" in new:
-        new["head_dim"] = d // recipe.heads
-    if "head_dim" in new and new["head_dim"] is None and d:
-        new["head_dim"] = d // recipe.heads
+    elif d:
+        for key, value in old.items():
+            if HEAD_DIMS.fullmatch(key) and not any(re.fullmatch(pattern, key) for pattern, _ in SIZES):
+                if (value is None and key == "head_dim") or (recipe.tied and _is_int(value)):
+                    new[key] = d // recipe.heads
     if _is_int(old.get("rotary_dim")):
         new["rotary_dim"] = min(old["rotary_dim"], 8)
     if "axial_pos_shape" in old and d:
@@ -328,7 +329,10 @@ def _rotated(values: Mapping[str, Any]) -> int | None:
     for key in ("qk_rope_head_dim", "head_dim"):
         if _is_int(values.get(key)):
             return int(values[key])
-    width, heads = (next((v for k, v in values.items() if keys.fullmatch(k) and _is_int(v)), 0) for keys in (WIDTHS, HEADS))
+    width, heads = (
+        next((value for key, value in values.items() if keys.fullmatch(key) and _is_int(value)), 0)
+        for keys in (WIDTHS, HEADS)
+    )
     return width // heads if heads else None
 
 

@@ -63,8 +63,7 @@ def twin_inputs(model: PreTrainedModel, *, seed: int = 0, shape: tuple[int, int]
         shape: sequences x tokens.
     """
     generator = torch.Generator().manual_seed(seed)
-    embeddings = model.get_input_embeddings()
-    codebooks = len(embeddings) if isinstance(embeddings, nn.ModuleList) else 1  # rows of ids for one sequence
+    codebooks = max([1, *(len(part) for part in model.modules() if _is_codebooks(part))])  # rows of ids a sequence
     size = getattr(text_config(model.config), "vocab_size", None) or VOCABULARY
     special = special_tokens(model.config)
     plain = torch.tensor([number for number in range(min(size, VOCABULARY)) if number not in special])
@@ -80,6 +79,11 @@ def twin_inputs(model: PreTrainedModel, *, seed: int = 0, shape: tuple[int, int]
         inputs["image_encoder_embeddings"] = torch.randn(shape[0], 1, 4, width, generator=generator)
         inputs["image_attention_mask"] = torch.ones(*shape, 1)
     return {name: value.to(model.device) for name, value in inputs.items()}
+
+
+def _is_codebooks(module: nn.Module) -> bool:
+    """Whether it is a list of embeddings of which each reads its own row of ids."""
+    return isinstance(module, nn.ModuleList) and len(module) > 0 and all(isinstance(m, nn.Embedding) for m in module)
 
 
 Attempt = Callable[[PreTrainedConfig, bool, int], PreTrainedModel]

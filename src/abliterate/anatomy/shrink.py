@@ -112,7 +112,7 @@ HEAD_DIMS = re.compile(
 )
 ROTATED = 8  # channels of a head that is rotated in part
 WIDTHS = re.compile(r"hidden_size|d_model|n_embd|embed_dim|embedding_dim|emb_dim")
-LINKS = re.compile(r"\w*(hidden_size|hidden_dim|output_dim|out_dim|projection_dim|input_size)")  # one part's in another
+LINKS = re.compile(r"\w*(hidden_size|hidden_dim|output_dim|out_dim|in_dim|projection_dim|input_size)")  # one part's in another
 TOWERS = re.compile(r"vision|audio|vq|sam|protein|high_res|speech|image")  # paths of parts that are not text
 TOKENS = re.compile(
     r"\w+_token_(id|index|ids|indices)|im_(start|end|newline)_id|image_patch_id|(unk|mask|pad|bos|eos)_index"
@@ -289,12 +289,12 @@ def _resize(
 def _settle_heads(old: Mapping[str, Any], new: dict[str, Any], d: int | None, recipe: Recipe) -> None:
     """Sizes of heads that follow from others."""
     rope, head = old.get("qk_rope_head_dim"), old.get("head_dim")
-    if _is_int(rope) and recipe.head_dim and "qk_nope_head_dim" in old:  # one ratio, so that sums and fractions hold
+    if rope and recipe.head_dim and "qk_nope_head_dim" in old:  # one ratio, so that sums and fractions hold
         for key in ("qk_rope_head_dim", "qk_nope_head_dim", "qk_head_dim", "head_dim"):
             if _is_int(old.get(key)):
                 new[key] = round(old[key] * ROTATED / rope)
         new["v_head_dim"] = ROTATED * 5 // 2
-    elif _is_int(rope) and recipe.head_dim and _is_int(head):
+    elif rope and recipe.head_dim and head:
         new["qk_rope_head_dim"] = new["head_dim"] * rope // head
     elif d:
         for key, value in old.items():

@@ -47,6 +47,7 @@ class Anatomy:
         form: what kind of edit is exact.
         writers: every parameter that writes, embeddings first, then by block; none where only hooks are exact.
         sites: where hooks go.
+        normed: whether a norm stands between a writer and the stream, whose statistics an edit of the writer shifts.
         renewed: norms whose output is the stream, in models that normalise the stream itself.
         reason: why the weights cannot carry an edit; empty where they can.
     """
@@ -57,6 +58,7 @@ class Anatomy:
     writers: tuple[Writer, ...]
     sites: tuple[Site, ...]
     renewed: tuple[str, ...] = ()
+    normed: bool = False
     reason: str = ""
 
     @property
@@ -78,6 +80,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         writers = _with_idle(model, finding)
         sites = find_sites(model, blocks, writers, twin_inputs(model))
         anatomy = Anatomy(blocks.width, blocks.names, Form.WEIGHTS, writers, sites)
+        anatomy = replace(anatomy, normed=_passes_norms(model, anatomy, twin_inputs(model)))
         reason = _disproof(model, anatomy, twin_inputs(model))
         # A router on the edge between two experts may fall either way; it does not for two sets of tokens.
         if not reason or not _disproof(model, anatomy, twin_inputs(model, seed=10)):
@@ -144,7 +147,7 @@ def _disproof(model: PreTrainedModel, anatomy: Anatomy, inputs: Inputs) -> str:
             hooked_logits = forward(model, inputs)
         if not (difference := _apart(hooked_logits, folded_logits)) <= LOGIT_TOLERANCE:
             return f"hooks and folded weights differ by {difference:.1g} of the logits at strength {strength}"
-    if not _passes_norms(model, anatomy, inputs):
+    if not anatomy.normed:
         read = read_without(model, anatomy.blocks, inputs, basis, early=True)
         if not (difference := _apart(read, baked.logits)) <= LOGIT_TOLERANCE:
             return f"the edit changes more than what is read along the direction: {difference:.1g} of the logits"

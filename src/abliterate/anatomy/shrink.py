@@ -66,6 +66,7 @@ SIZES: tuple[tuple[str, Rule], ...] = (
     (r"max_position_embeddings|n_positions|n_ctx|max_seq_len|max_(source|target|2d)_position\w*", _at_most(POSITIONS)),
     (r"model_max_length|context_length|position_embedding_size|seq_len", _at_most(POSITIONS)),
     (r"num_position_embeddings", _at_most(16)),  # a square
+    (r"(vision_)?feature_layers?", _at_most(TOWER_LAYERS - 1)),
     # Windows shorter than the probe, chunks that it is not padded to, blocks of which it holds several.
     (r"sliding_window(_size)?|attention_window_size|local_attention|window_size|attention_chunk_size", _at_most(8)),
     (r"keep_window_size|local_attention_window_len|index_topk|rel_extent|indexer_budget", _at_most(8)),
@@ -109,9 +110,9 @@ KV_HEADS = re.compile(r"(swa_num_|num_|num_global_)?key_value_heads|kv_n_heads|n
 HEAD_DIMS = re.compile(
     r"(\w+_)?head_dim|\w*attention_head_(dim|size)|d_kv|d_head|dim_head|kv_channels|high_res_head_dim"
 )
-LATENT_HEADS = {"qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 20}  # beside `qk_rope_head_dim`
+ROTATED = 8  # channels of a head that is rotated in part
 WIDTHS = re.compile(r"hidden_size|d_model|n_embd|embed_dim|embedding_dim|emb_dim")
-LINKS = re.compile(r"\w*(hidden_size|hidden_dim|output_dim|out_dim|projection_dim|input_size)")  # one part's in another
+LINKS = re.compile(r"\w*(hidden_size|hidden_dim|output_dim|out_dim|in_dim|projection_dim|input_size)")  # one part's in another
 TOWERS = re.compile(r"vision|audio|vq|sam|protein|high_res|speech|image")  # paths of parts that are not text
 TOKENS = re.compile(
     r"\w+_token_(id|index|ids|indices)|im_(start|end|newline)_id|image_patch_id|(unk|mask|pad|bos|eos)_index"
@@ -203,8 +204,8 @@ def _links(parts: list[tuple[PreTrainedConfig, bool]], text_width: int | None, r
 
 def _two_heads(parts: list[tuple[PreTrainedConfig, bool]], reference: int) -> int:
     """The width of two of the original heads."""
-    heads = [getattr(part, "num_attention_heads", None) for part, _ in parts if hidden_size_of(part) == reference]
-    return 2 * (reference // heads[0]) if heads and _is_int(heads[0]) and heads[0] else 2 * 128
+    sizes = [_rotated(vars(part)) for part, _ in parts if hidden_size_of(part) == reference]
+    return 2 * next((size for size in sizes if size), 128)
 
 
 def _multiple(size: int, reference: int, d: int) -> int:
@@ -217,14 +218,27 @@ def _apply(
     """Shrink one part in place, and return its layers' own values shrunk."""
     old = {key: value for key, value in vars(part).items() if not key.startswith("_")}
     width = hidden_size_of(part)
-    small = {
-        number: {key: _resized(old | values, width, links, recipe).get(key, value) for key, value in values.items()}
-        for number, values in overrides.items()
-    }
-    for key, value in _resized(old, width, links, recipe).items():
-        if value != old[key]:
+    if "num_attention_heads" in old and not hasattr(part, "head_dim") and "qk_rope_head_dim" not in old:
+        old["head_dim"] = None  # many classes read it where it is given and divide the width where it is not
+    new = _resized(old, width, links, recipe)
+    small: dict[int, dict[str, Any]] = {}
+    for number, values in overrides.items():
+        own = _resized(old | values, width, links, recipe)
+        small[number] = {
+            key: _apart(key, (old.get(key), value), (new.get(key), own[key])) for key, value in values.items()
+        }
+    for key, value in new.items():
+        if value is not old[key] and value != old[key]:
             setattr(part, key, value)
     return small
+
+
+def _apart(key: str, old: tuple[Any, Any], new: tuple[Any, Any]) -> Any:  # noqa: ANN401 - any value
+    """The second of two shrunken values, kept different from the first where they were, in the same ratio."""
+    if not all(map(_is_int, (*old, *new))) or old[0] == old[1] or new[0] != new[1] or not old[0]:
+        return new[1]
+    step = 2 if HEADS.fullmatch(key) and new[0] > 2 else 1  # so that it stays a multiple of the key-value heads
+    return max(1, round(new[0] * old[1] / old[0] / step) * step)
 
 
 def _resized(old: dict[str, Any], width: int | None, links: dict[int, int], recipe: Recipe) -> dict[str, Any]:
@@ -234,7 +248,13 @@ def _resized(old: dict[str, Any], width: int | None, links: dict[int, int], reci
         if _is_int(value):
             new[key] = _resize(key, value, old, width, links, recipe)
         elif isinstance(value, list | tuple) and value and all(_is_int(item) for item in value):
-            new[key] = type(value)(_resize(key, item, old, width, links, recipe) for item in value)
+            small = [_resize(key, item, old, width, links, recipe) for item in value]
+            first = value.index(min(value))
+            new[key] = type(value)(
+                _apart(key, (value[first], v), (small[first], n)) for v, n in zip(value, small, strict=True)
+            )
+        elif key == "compress_rates":  # tokens that are merged, by kind of layer
+            new[key] = {kind: min(rate, 8) for kind, rate in value.items()}
     _settle_heads(old, new, links.get(width or 0), recipe)
     _settle_recurrence(old, new, links.get(width or 0))
     if isinstance(old.get("rope_parameters"), dict):
@@ -268,22 +288,23 @@ def _resize(
 
 def _settle_heads(old: Mapping[str, Any], new: dict[str, Any], d: int | None, recipe: Recipe) -> None:
     """Sizes of heads that follow from others."""
-    if recipe.head_dim is not None and _is_int(old.get("qk_rope_head_dim")):
-        for key, size in LATENT_HEADS.items():
-            if _is_int(old.get(key)) and old[key] > 0:
-                new[key] = size
-        same = {old[key]: new[key] for key in LATENT_HEADS if _is_int(old.get(key))}
-        if _is_int(old.get("qk_nope_head_dim")):
-            same[old["qk_nope_head_dim"] + old["qk_rope_head_dim"]] = new["qk_nope_head_dim"] + new["qk_rope_head_dim"]
-        for key in ("qk_head_dim", "head_dim"):
-            if old.get(key) in same:
-                new[key] = same[old[key]]
-    elif recipe.tied and d and "head_dim" in new:
-        new["head_dim"] = d // recipe.heads
-    if "head_dim" in new and new["head_dim"] is None and d:
-        new["head_dim"] = d // recipe.heads
+    rope, head = old.get("qk_rope_head_dim"), old.get("head_dim")
+    if rope and recipe.head_dim and "qk_nope_head_dim" in old:  # one ratio, so that sums and fractions hold
+        for key in ("qk_rope_head_dim", "qk_nope_head_dim", "qk_head_dim", "head_dim"):
+            if _is_int(old.get(key)):
+                new[key] = round(old[key] * ROTATED / rope)
+        new["v_head_dim"] = ROTATED * 5 // 2
+    elif rope and recipe.head_dim and head:
+        new["qk_rope_head_dim"] = new["head_dim"] * rope // head
+    elif d:
+        for key, value in old.items():
+            tied = recipe.tied and _is_int(value) and not any(re.fullmatch(pattern, key) for pattern, _ in SIZES)
+            if HEAD_DIMS.fullmatch(key) and tied:
+                new[key] = d // recipe.heads
+        if "head_dim" in old and head is None:
+            new["head_dim"] = d // recipe.heads if recipe.tied else recipe.head_dim
     if _is_int(old.get("rotary_dim")):
-        new["rotary_dim"] = min(old["rotary_dim"], 8)
+        new["rotary_dim"] = min(old["rotary_dim"], ROTATED)
     if "axial_pos_shape" in old and d:
         new["axial_pos_shape"] = (8, POSITIONS // 8)
         new["axial_pos_embds_dim"] = (d // 4, d - d // 4)
@@ -309,10 +330,6 @@ def _rotary(parameters: dict[str, Any], old: Mapping[str, Any], new: Mapping[str
     before, after = _rotated(old), _rotated(new)
     if not before or not after:
         return result
-    factor = parameters.get("partial_rotary_factor")
-    whole = (old.get("head_dim"), new.get("head_dim"))
-    if factor and _is_int(whole[0]) and _is_int(whole[1]) and round(factor * whole[0]) == old.get("qk_rope_head_dim"):
-        result["partial_rotary_factor"] = new["qk_rope_head_dim"] / whole[1]
     for key, value in parameters.items():
         if key.endswith("_section") and isinstance(value, list | tuple):
             result[key] = type(value)(_sections(list(value), round(sum(value) * after / before)))
@@ -327,7 +344,8 @@ def _rotated(values: Mapping[str, Any]) -> int | None:
         if _is_int(values.get(key)):
             return int(values[key])
     width, heads = (
-        next((v for k, v in values.items() if keys.fullmatch(k) and _is_int(v)), 0) for keys in (WIDTHS, HEADS)
+        next((value for key, value in values.items() if keys.fullmatch(key) and _is_int(value)), 0)
+        for keys in (WIDTHS, HEADS)
     )
     return width // heads if heads else None
 

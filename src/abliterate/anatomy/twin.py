@@ -19,7 +19,10 @@ from abliterate.errors import UnsupportedModel
 
 SHAPE = (2, 16)  # sequences x tokens
 SPREAD = 0.1  # of a gain around 1, a bias around 0
+SCALE = 0.3  # of a per-channel scale that starts near 0
 EMBEDDING = 0.5  # standard deviation of an embedding's entries
+ABSURD = 1e3  # a value that no initialisation gives: the memory was never written
+LINEAR = (nn.Linear, Conv1D, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def build_twin(
@@ -42,8 +45,12 @@ def build_twin(
     for attempt in _attempts(config):
         for recipe in RECIPES:
             try:
-                model = attempt(shrink(config, layers=layers, recipe=recipe), trust_remote_code, seed)
-                _check_runs(model)
+                small = shrink(config, layers=layers, recipe=recipe)
+                type(small).from_dict(small.to_dict())  # it could be saved and loaded
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    model = attempt(small, trust_remote_code, seed)
+                    _check_runs(model)
             except Exception as error:  # whatever foreign code raises is a reason to try the next
                 reasons[f"{type(error).__name__}: {error}".splitlines()[0]] = None
             else:
@@ -63,15 +70,14 @@ def twin_inputs(model: PreTrainedModel, *, seed: int = 0, shape: tuple[int, int]
         shape: sequences x tokens.
     """
     generator = torch.Generator().manual_seed(seed)
-    embeddings = model.get_input_embeddings()
-    codebooks = len(embeddings) if isinstance(embeddings, nn.ModuleList) else 1  # rows of ids for one sequence
+    codebooks = max([1, *(len(part) for part in model.modules() if _is_codebooks(part))])  # rows of ids a sequence
     size = getattr(text_config(model.config), "vocab_size", None) or VOCABULARY
     special = special_tokens(model.config)
     plain = torch.tensor([number for number in range(min(size, VOCABULARY)) if number not in special])
     ids = plain[torch.randint(0, len(plain), (shape[0] * codebooks, shape[1]), generator=generator)]
     inputs: dict[str, Tensor] = {"input_ids": ids}
     accepted = inspect.signature(model.forward).parameters
-    if model.config.is_encoder_decoder and "decoder_input_ids" in accepted:
+    if "decoder_input_ids" in accepted:
         inputs["decoder_input_ids"] = ids
     if "bbox" in accepted:
         inputs["bbox"] = torch.tensor([0.0, 0.0, 0.5, 0.5]).expand(*shape, 4)
@@ -80,6 +86,11 @@ def twin_inputs(model: PreTrainedModel, *, seed: int = 0, shape: tuple[int, int]
         inputs["image_encoder_embeddings"] = torch.randn(shape[0], 1, 4, width, generator=generator)
         inputs["image_attention_mask"] = torch.ones(*shape, 1)
     return {name: value.to(model.device) for name, value in inputs.items()}
+
+
+def _is_codebooks(module: nn.Module) -> bool:
+    """Whether it is a list of embeddings of which each reads its own row of ids."""
+    return isinstance(module, nn.ModuleList) and len(module) > 0 and all(isinstance(m, nn.Embedding) for m in module)
 
 
 Attempt = Callable[[PreTrainedConfig, bool, int], PreTrainedModel]
@@ -91,9 +102,7 @@ def _attempts(config: PreTrainedConfig) -> tuple[Attempt, ...]:
 
 
 def _whole(config: PreTrainedConfig, trust_remote_code: bool, seed: int) -> PreTrainedModel:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _from_config(config, trust_remote_code).float().eval()
+    model = _from_config(config, trust_remote_code).float().eval()
     redraw(model, torch.Generator().manual_seed(seed))
     return model
 
@@ -139,39 +148,49 @@ def _check_runs(model: PreTrainedModel) -> None:
 
 
 def redraw(model: nn.Module, generator: torch.Generator) -> None:
-    """Redraw every trainable parameter in place, from the size and centre that its initialisation gave it.
+    """Redraw every parameter and stored constant buffer in place, from the size and centre that it was built with.
 
-    Matrices get the scale that keeps the size of what they multiply; embeddings entries of size 0.5; everything else
-    (gains, biases, decays, scales) is spread around where it starts. Parameters without a gradient (sinusoids) stay.
+    Matrices get the scale that keeps the size of what they multiply, embeddings entries of size 0.5; everything else
+    (gains, biases, decays, scales) is spread around where it starts. Tables of sinusoids stay.
     """
     done: set[int] = set()
     for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in done or not parameter.requires_grad or not parameter.is_floating_point():
+        buffers = {
+            name: buffer
+            for name, buffer in module.named_buffers(recurse=False)
+            if name not in module._non_persistent_buffers_set and _is_constant(buffer)
+        }
+        for name, tensor in (*module.named_parameters(recurse=False), *buffers.items()):
+            if id(tensor) in done or not tensor.is_floating_point() or _is_sinusoids(tensor):
                 continue
-            done.add(id(parameter))
-            noise = torch.randn(parameter.shape, generator=generator)
+            done.add(id(tensor))  # tied parameters are one object
             with torch.no_grad():
-                parameter.copy_(_redrawn(module, name, parameter, noise))
-        for buffer_name, buffer in module.named_buffers(recurse=False):
-            stored = buffer_name not in module._non_persistent_buffers_set
-            if stored and buffer.is_floating_point() and buffer.numel() and (buffer == buffer.flatten()[0]).all():
-                if torch.isfinite(buffer).all():
-                    buffer.add_(SPREAD * torch.randn(buffer.shape, generator=generator))
+                tensor.copy_(_redrawn(module, name, tensor, torch.randn(tensor.shape, generator=generator)))
+
+
+def _is_constant(tensor: Tensor) -> bool:
+    return tensor.numel() > 0 and bool((tensor == tensor.flatten()[0]).all() and torch.isfinite(tensor).all())
+
+
+def _is_sinusoids(tensor: Tensor) -> bool:
+    """Whether it is a frozen table of sines and cosines: the squares of each row sum to half of its length."""
+    if tensor.requires_grad or tensor.dim() != 2:
+        return False
+    return bool(((tensor.pow(2).sum(dim=1) - tensor.shape[1] / 2).abs() < 1e-3).float().mean() > 0.9)  # but padding
 
 
 def _redrawn(module: nn.Module, name: str, start: Tensor, noise: Tensor) -> Tensor:
+    """New values for one parameter, from standard normal noise of its shape."""
     if isinstance(module, nn.Embedding):
         return EMBEDDING * noise
-    if start.dim() >= 2 and (name == "weight" or name.startswith("weight")) and isinstance(module, nn.Linear | Conv1D):
-        return noise / math.sqrt(start.shape[0] if isinstance(module, Conv1D) else start.shape[1])
-    if start.dim() >= 2 and isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        return noise / math.sqrt(max(1, start[0].numel()))
-    centre = start if torch.isfinite(start).all() and start.abs().max() < 1e3 else torch.zeros_like(start)
-    mean, size = centre.mean(), centre.pow(2).mean().sqrt()
-    if start.dim() >= 2 and mean.abs() < 0.3 * size:  # a bare matrix, such as stacked experts
+    if name == "weight" and start.dim() >= 2 and isinstance(module, LINEAR):
+        inputs = start.shape[0] if isinstance(module, Conv1D) else start[0].numel()
+        return noise / math.sqrt(max(1, inputs))
+    sane = torch.isfinite(start).all() and start.abs().max() < ABSURD
+    centre = start if sane else torch.zeros_like(start)
+    mean, size = centre.mean(), float(centre.pow(2).mean().sqrt())
+    if start.dim() >= 2 and size > 0 and mean.abs() < 0.3 * size:  # a bare matrix, such as stacked experts
         return noise / math.sqrt(max(start.shape[-2:]))
     if 0 < size < SPREAD:  # a scale that starts near 0, and in a trained model does not stay there
-        centre = centre / size * 0.3
-        size = torch.tensor(0.3)
-    return centre + SPREAD * noise * (size if size > 0 else 1)
+        centre, size = centre / size * SCALE, SCALE
+    return centre + SPREAD * noise * (size or 1.0)

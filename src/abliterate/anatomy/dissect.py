@@ -185,7 +185,9 @@ def _by_hooks(model: PreTrainedModel, blocks: Blocks, reason: str) -> Anatomy:
             f"{reason}; and something is added to the stream that no module returned, so that no hook can edit it",
             "this architecture is not supported yet; please report its name",
         )
-    anatomy = Anatomy(blocks.width, blocks.names, Form.HOOKS, (), sites, renewed, reason)
+    anatomy = Anatomy(
+        blocks.width, blocks.names, Form.HOOKS, (), sites, renewed=renewed, reason=reason
+    )
     basis = _random_basis(blocks.width)
     with removing(model, sites, basis_at(model, basis), 1.0):
         hooked = look(model, blocks.names, inputs, basis, renewed=renewed)

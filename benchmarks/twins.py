@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import CONFIG_MAPPING
+from transformers import CONFIG_MAPPING, PreTrainedModel
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
@@ -71,7 +71,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("types", nargs="*", help="default: every type")
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=4, help="0: as many as the default configuration has")
     parser.add_argument("--verbose", action="store_true", help="a line for every type")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -81,42 +81,46 @@ def main() -> None:
         ("image-text", MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
     ):
         failures: dict[str, str] = {}
-        slowest: list[tuple[float, str]] = []
+        seconds: list[tuple[float, str]] = []
+        alone: list[str] = []
         kinds = [kind for kind in mapping if not given.types or kind in given.types]
-        decoders = 0
         for kind in kinds:
             start = time.perf_counter()
             try:
                 with deadline(SECONDS):
-                    model = build_twin(default_config(kind), layers=given.layers)
-                    begin = time.perf_counter()
-                    with torch.no_grad():
-                        logits = model(**twin_inputs(model), use_cache=False).logits
-                    forward = time.perf_counter() - begin
-            except Exception as error:
-                failures[kind] = f"{type(error).__name__}: {error}"[:900]
-                if given.verbose:
-                    print(kind, "FAILED", failures[kind], flush=True)
-                continue
-            decoders += model.config.model_type != kind
-            slowest.append((round(time.perf_counter() - start, 2), kind))
+                    model, line = measure(kind, given.layers or None)
+            except (Exception, Late) as error:  # the failure is the finding
+                failures[kind] = line = f"{type(error).__name__}: {error}"[:300]
+            else:
+                seconds.append((round(time.perf_counter() - start, 2), kind))
+                if model.config.model_type != kind:
+                    alone.append(kind)
             if given.verbose:
-                size = sum(p.numel() for p in model.parameters()) / 1e6
-                print(
-                    f"{kind:28} {type(model).__name__:44} {size:7.2f}M build {slowest[-1][0]:.2f}s forward {forward:.3f}s"
-                    f" rms {float(logits.std()):.2f}",
-                    flush=True,
-                )
+                print(f"{kind:28} {line}", flush=True)
         report(
             {
                 "benchmark": f"twins, {name}",
                 "run": len(kinds) - len(failures),
                 "types": len(kinds),
-                "text_decoder_alone": decoders,
-                "slowest": sorted(slowest)[-5:],
+                "layers": given.layers,
+                "a_part_of_the_whole": alone,
+                "slowest": sorted(seconds)[-3:],
                 "failures": failures,
             }
         )
+
+
+def measure(kind: str, layers: int | None) -> tuple[PreTrainedModel, str]:
+    """Build the twin of a type and run it once; the second value tells how it went."""
+    start = time.perf_counter()
+    model = build_twin(default_config(kind), layers=layers)
+    built = time.perf_counter()
+    with torch.no_grad():
+        logits = model(**twin_inputs(model), use_cache=False).logits
+    done = time.perf_counter()
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    times = f"build {built - start:.2f} s, forward {done - built:.3f} s"
+    return model, f"{type(model).__name__:44} {millions:7.2f}M {times}, logits {float(logits.std()):.2f}"
 
 
 def default_config(kind: str) -> Any:  # noqa: ANN401 - any configuration class
@@ -128,12 +132,16 @@ def default_config(kind: str) -> Any:  # noqa: ANN401 - any configuration class
     return config
 
 
+class Late(BaseException):
+    """Out of time; no `Exception`, so that a twin's next recipe is not tried."""
+
+
 @contextmanager
 def deadline(seconds: int) -> Iterator[None]:
-    """Raise `TimeoutError` in the block after so many seconds."""
+    """Raise `Late` in the block after so many seconds."""
 
     def late(number: int, frame: object) -> None:
-        raise TimeoutError(f"more than {seconds} s")
+        raise Late(f"more than {seconds} s")
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(seconds)

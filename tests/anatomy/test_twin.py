@@ -110,8 +110,8 @@ def test_thresholds_and_periods_follow_the_chosen_layers() -> None:
     assert shrink(config_of("deepseek_v3"), layers=4).first_k_dense_replace == 2
     model = build_twin(config_of("jamba"), layers=4)
     kinds = Counter(type(module).__name__ for module in model.modules())
-    assert kinds["JambaAttention"] == kinds["JambaMambaMixer"] == 2
-    assert kinds["JambaMLP"] and kinds["JambaSparseMoeBlock"]
+    assert (kinds["JambaAttention"], kinds["JambaMambaMixer"]) == (1, 3)
+    assert kinds["JambaMLP"] == kinds["JambaSparseMoeBlock"] == 2
 
 
 @pytest.mark.parametrize("kind", ["gemma3n_text", "gemma4_text", "mllama", "llama4_text"])

@@ -130,7 +130,7 @@ def _kept_number(key: str, value: int, chosen: list[int], total: int) -> int:
     if key in LAST:
         return sum(n >= total - value for n in chosen)
     if key in PERIODS and value > 1:
-        return min(value, max(2, len(chosen) // 2))
+        return min(value, max(2, len(chosen)))  # both kinds occur once at least
     return value
 
 

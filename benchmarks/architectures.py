@@ -30,8 +30,9 @@ from transformers.models.auto.modeling_auto import (
 
 import abliterate
 from abliterate.anatomy.blocks import Inputs, forward
+from abliterate.anatomy.classes import plain_model
 from abliterate.anatomy.dissect import Anatomy, Form, basis_at
-from abliterate.anatomy.load import Subject, plain_model
+from abliterate.anatomy.load import Subject
 from abliterate.anatomy.sites import folded, removing, swapped
 from abliterate.anatomy.study import study
 from abliterate.anatomy.twin import build_twin, twin_inputs

@@ -5,7 +5,6 @@ weights leave nothing of it in the stream anywhere, hooks and folded weights are
 removing the direction at the reads instead, which uses no list of writers, is that model too.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from abliterate.anatomy.blocks import Blocks, Inputs, find_blocks, forward, pre_hooked, stream_of
+from abliterate.anatomy.naming import pattern, places
 from abliterate.anatomy.natural import natural_sites
 from abliterate.anatomy.projection import behind
 from abliterate.anatomy.sites import BasisAt, Site, find_sites, folded, removing, swapped
@@ -77,8 +77,8 @@ def dissect(model: PreTrainedModel) -> Anatomy:
     finding = find_writers(model, blocks)
     reason = _obstacle(blocks, finding)
     if not reason:
-        writers = _with_idle(model, finding)
-        sites = find_sites(model, blocks, writers, twin_inputs(model))
+        writers = _with_idle(model, blocks, finding)
+        sites = _checked_sites(model, blocks, writers)
         anatomy = Anatomy(blocks.width, blocks.names, Form.WEIGHTS, writers, sites)
         anatomy = replace(anatomy, normed=_passes_norms(model, anatomy, twin_inputs(model)))
         reason = _disproof(model, anatomy, twin_inputs(model))
@@ -86,6 +86,41 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         if not reason or not _disproof(model, anatomy, twin_inputs(model, seed=10)):
             return anatomy
     return _by_hooks(model, blocks, reason)
+
+
+def _checked_sites(model: PreTrainedModel, blocks: Blocks, writers: Sequence[Writer]) -> tuple[Site, ...]:
+    """Hook sites; where a hook at a module is not the folded weight, the parameter is replaced instead."""
+    inputs = twin_inputs(model)
+    sites = find_sites(model, blocks, writers, inputs)
+    at = basis_at(model, _random_basis(blocks.width))
+    if _same_as_folded(model, sites, writers, inputs, at):
+        return sites
+    by_module = {site.name: site for site in sites}
+    checked: list[Site] = []
+    for names in places(by_module).values():
+        group = [by_module[name] for name in names]
+        behind_group = [writer for writer in writers if any(_is_within(writer, site) for site in group)]
+        if group[0].place == "parameter" or _same_as_folded(model, group, behind_group, inputs, at):
+            checked += group
+        else:
+            checked += [
+                Site(writer.parameter, "parameter", writer.gains, writer.layer, writer.out_axis)
+                for writer in behind_group
+            ]
+    return tuple(checked)
+
+
+def _is_within(writer: Writer, site: Site) -> bool:
+    return writer.parameter == site.name or writer.parameter.startswith(f"{site.name}.")
+
+
+def _same_as_folded(
+    model: PreTrainedModel, sites: Sequence[Site], writers: Sequence[Writer], inputs: Inputs, at: BasisAt
+) -> bool:
+    with swapped(model, folded(model, writers, at, 1.0)):
+        baked = forward(model, inputs)
+    with removing(model, sites, at, 1.0):
+        return _apart(forward(model, inputs), baked) <= LOGIT_TOLERANCE
 
 
 def basis_at(model: PreTrainedModel, basis: Tensor) -> BasisAt:
@@ -113,15 +148,14 @@ def _obstacle(blocks: Blocks, finding: Finding) -> str:
     return ""
 
 
-def _with_idle(model: PreTrainedModel, finding: Finding) -> tuple[Writer, ...]:
-    """The writers, with parameters that took no part but have the place of one that did, as experts nobody chose."""
-    by_place = {(re.sub(r"\d+", "N", writer.parameter), writer.layer): writer for writer in finding.writers}
+def _with_idle(model: PreTrainedModel, blocks: Blocks, finding: Finding) -> tuple[Writer, ...]:
+    """The writers, with parameters that took no part but are siblings of one that did, as experts nobody chose."""
+    siblings = {(pattern(writer.parameter), writer.layer): writer for writer in finding.writers}
     extra = []
     for name in finding.idle:
-        layer = re.search(r"\.(\d+)\.", name)
-        for writer in (by_place.get((re.sub(r"\d+", "N", name), int(layer[1]) if layer else None)),):
-            if writer is not None and model.get_parameter(name).shape == model.get_parameter(writer.parameter).shape:
-                extra.append(replace(writer, parameter=name))
+        sibling = siblings.get((pattern(name), blocks.layer_of(name)))
+        if sibling is not None and model.get_parameter(name).shape == model.get_parameter(sibling.parameter).shape:
+            extra.append(replace(sibling, parameter=name))
     return (*finding.writers, *extra)
 
 
@@ -185,9 +219,7 @@ def _by_hooks(model: PreTrainedModel, blocks: Blocks, reason: str) -> Anatomy:
             f"{reason}; and something is added to the stream that no module returned, so that no hook can edit it",
             "this architecture is not supported yet; please report its name",
         )
-    anatomy = Anatomy(
-        blocks.width, blocks.names, Form.HOOKS, (), sites, renewed=renewed, reason=reason
-    )
+    anatomy = Anatomy(blocks.width, blocks.names, Form.HOOKS, (), sites, renewed=renewed, reason=reason)
     basis = _random_basis(blocks.width)
     with removing(model, sites, basis_at(model, basis), 1.0):
         hooked = look(model, blocks.names, inputs, basis, renewed=renewed)

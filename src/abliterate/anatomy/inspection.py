@@ -6,7 +6,8 @@ from pathlib import Path
 
 from abliterate.anatomy.checkpoint import Stored
 from abliterate.anatomy.dissect import Form
-from abliterate.anatomy.layout import StoredWriter, places
+from abliterate.anatomy.layout import StoredWriter
+from abliterate.anatomy.naming import places
 from abliterate.anatomy.study import Study
 from abliterate.anatomy.writers import Gain
 

@@ -40,13 +40,17 @@ COUNTS = (
     "num_hidden_layers",
     "decoder_layers",
     "encoder_layers",
+    "num_decoder_layers",
+    "num_encoder_layers",
     "n_layer",
     "n_layers",
     "num_layers",
     "depth",
     "layers",
+    "num_layers_per_stack",
+    "num_blocks",
+    "conf_num_hidden_layers",
 )
-COUNTS += ("num_encoder_layers", "num_decoder_layers", "num_layers_per_stack", "num_blocks", "conf_num_hidden_layers")
 
 
 def count_key(config: PreTrainedConfig) -> str | None:
@@ -93,8 +97,18 @@ def keep_layers(config: PreTrainedConfig, chosen: list[int]) -> None:
     for key, offset in PERIODS.items():
         if offset and isinstance(values.get(key), int) and isinstance(values.get(offset), int):
             setattr(config, offset, values[offset] * getattr(config, key) // values[key])
+    if not _sources_are_kept(config):
+        config.num_kv_shared_layers = 0
     if isinstance(values.get("attention_types"), list) and "attention_layers" in values:
         config.attention_types = [[list(config.attention_layers), 1]]
+
+
+def _sources_are_kept(config: PreTrainedConfig) -> bool:
+    """Whether each kind of layer that takes its keys and values from an earlier one still has such a layer."""
+    shared, kinds = getattr(config, LAST[0], None), getattr(config, "layer_types", None)
+    if not isinstance(shared, int) or not shared or not isinstance(kinds, list):
+        return True
+    return set(kinds[-shared:]) <= set(kinds[:-shared])
 
 
 def _kept_list(key: str, value: Any, chosen: list[int], total: int) -> Any:  # noqa: ANN401 - a list or a tuple
@@ -116,7 +130,7 @@ def _kept_number(key: str, value: int, chosen: list[int], total: int) -> int:
     if key in LAST:
         return sum(n >= total - value for n in chosen)
     if key in PERIODS and value > 1:
-        return min(value, max(2, len(chosen) // 2))
+        return min(value, max(2, len(chosen)))  # both kinds occur once at least
     return value
 
 

@@ -7,8 +7,7 @@ disk: what arrives tells where each writer went. The names of a real checkpoint 
 conversion in the other direction, where the same writers stand.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -196,11 +195,3 @@ def _read_marks(
             ):
                 return parameter, axis
     return parameter, -1
-
-
-def places(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names grouped by what they are called when numbers do not count, for tables."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "N", name), []).append(name)
-    return groups

@@ -13,8 +13,6 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -22,6 +20,7 @@ from transformers import (
 )
 
 from abliterate.anatomy.checkpoint import Stored, storage_dtype, stored_tensors, weight_files
+from abliterate.anatomy.classes import model_class
 from abliterate.anatomy.dissect import Anatomy
 from abliterate.anatomy.study import Study, study
 from abliterate.errors import MissingChatTemplate, ModelNotFound, SettingsError, UnsupportedModel
@@ -123,7 +122,7 @@ def load(
         if getattr(config, "quantization_config", None) is not None:
             raise UnsupportedModel(f"{source} is quantised", "use the unquantised checkpoint it was made from")
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
-        loaded: Any = auto_class(config).from_pretrained(
+        loaded: Any = model_class(config)[0].from_pretrained(
             directory,
             dtype=_compute_dtype(dtype, storage, target),
             trust_remote_code=trust_remote_code,
@@ -175,20 +174,6 @@ def load_config(
         ) from error
     here = Path(source).expanduser().is_dir() and any(directory.glob("*.safetensors"))
     return config, stored_tensors(directory) if here else None
-
-
-def auto_class(config: PreTrainedConfig) -> Any:  # noqa: ANN401 - transformers' auto classes have no common type
-    """The auto class that builds the model of a configuration: causal, or image-text where there is no causal one."""
-    known = type(config) in AutoModelForCausalLM._model_mapping
-    vision = not known and type(config) in AutoModelForImageTextToText._model_mapping
-    return AutoModelForImageTextToText if vision else AutoModelForCausalLM
-
-
-def plain_model(config: PreTrainedConfig, directory: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """A checkpoint as any program would load it, in evaluation mode on the CPU."""
-    model: PreTrainedModel = auto_class(config).from_pretrained(directory, dtype=dtype, use_safetensors=True)
-    model.eval()
-    return model
 
 
 def _fetch(source: str, revision: str | None, *, code: bool, weights: bool = True) -> tuple[Path, str]:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from abliterate.anatomy.classes import new_model
 from abliterate.anatomy.dissect import Anatomy, dissect
 from abliterate.anatomy.layout import Layout
-from abliterate.anatomy.twin import _from_config, build_twin
+from abliterate.anatomy.twin import build_twin
 from abliterate.errors import UnsupportedModel
 
 
@@ -38,7 +39,7 @@ def study(config: PreTrainedConfig, *, trust_remote_code: bool = False) -> Study
     twin = build_twin(config, trust_remote_code=trust_remote_code)
     anatomy = dissect(twin)
     with torch.device("meta"):
-        real = _from_config(config, trust_remote_code)
+        real = new_model(config, trust_remote_code=trust_remote_code)
     shapes = {name: tuple(value.shape) for name, value in real.named_parameters(remove_duplicate=False)}
     modules = {name for name, _ in real.named_modules(remove_duplicate=False)}
     needed = {site.name for site in anatomy.sites if site.place != "parameter"} | set(anatomy.blocks)
@@ -49,7 +50,7 @@ def study(config: PreTrainedConfig, *, trust_remote_code: bool = False) -> Study
             f"{type(real).__name__} of this size has no {lost[0]}, which its small twin has",
             "this architecture is not supported yet; please report its name",
         )
-    widths = {shapes[writer.parameter][writer.out_axis] for writer in anatomy.writers} or {_width(real)}
+    widths = {shapes[writer.parameter][writer.out_axis] for writer in anatomy.writers} or _widths(twin, anatomy, shapes)
     if len(widths) != 1:
         raise UnsupportedModel(
             f"the writers are of several widths, {sorted(widths)}", "please report this architecture"
@@ -58,5 +59,10 @@ def study(config: PreTrainedConfig, *, trust_remote_code: bool = False) -> Study
     return Study(replace(anatomy, width=widths.pop()), Layout(twin, anatomy.writers), shapes, architecture)
 
 
-def _width(model: torch.nn.Module) -> int:
-    return int(model.config.get_text_config(decoder=True).hidden_size)  # type: ignore[operator, union-attr]
+def _widths(twin: PreTrainedModel, anatomy: Anatomy, shapes: Mapping[str, tuple[int, ...]]) -> set[int]:
+    """The real width where no writer tells it: the size of the norms' weights, which in the twin are as wide."""
+    return {
+        shapes[name][0]
+        for name, parameter in twin.named_parameters()
+        if parameter.shape == (anatomy.width,) and name.startswith(anatomy.blocks[0]) and "norm" in name.lower()
+    }

@@ -7,14 +7,15 @@ It has the real number of layers and their kinds, and every parameter is redrawn
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from abliterate.anatomy.shrink import RECIPES, VOCABULARY, shrink, special_tokens, text_config, walk
+from abliterate.anatomy.classes import new_model
+from abliterate.anatomy.shrink import shrink, special_tokens, text_config
+from abliterate.anatomy.sizes import RECIPES, VOCABULARY
 from abliterate.errors import UnsupportedModel
 
 SHAPE = (2, 16)  # sequences x tokens
@@ -70,7 +71,7 @@ def twin_inputs(model: PreTrainedModel, *, seed: int = 0, shape: tuple[int, int]
         shape: sequences x tokens.
     """
     generator = torch.Generator().manual_seed(seed)
-    codebooks = max([1, *(len(part) for part in model.modules() if _is_codebooks(part))])  # rows of ids a sequence
+    codebooks = max((_codebooks(part) for part in model.modules()), default=1)  # rows of ids for one sequence
     size = getattr(text_config(model.config), "vocab_size", None) or VOCABULARY
     special = special_tokens(model.config)
     plain = torch.tensor([number for number in range(min(size, VOCABULARY)) if number not in special])
@@ -88,9 +89,10 @@ def twin_inputs(model: PreTrainedModel, *, seed: int = 0, shape: tuple[int, int]
     return {name: value.to(model.device) for name, value in inputs.items()}
 
 
-def _is_codebooks(module: nn.Module) -> bool:
-    """Whether it is a list of embeddings of which each reads its own row of ids."""
-    return isinstance(module, nn.ModuleList) and len(module) > 0 and all(isinstance(m, nn.Embedding) for m in module)
+def _codebooks(module: nn.Module) -> int:
+    """How many embeddings a list holds, of which each reads its own row of ids; otherwise 1."""
+    is_list = isinstance(module, nn.ModuleList) and all(isinstance(part, nn.Embedding) for part in module)
+    return max(1, len(list(module.children()))) if is_list else 1
 
 
 Attempt = Callable[[PreTrainedConfig, bool, int], PreTrainedModel]
@@ -102,7 +104,8 @@ def _attempts(config: PreTrainedConfig) -> tuple[Attempt, ...]:
 
 
 def _whole(config: PreTrainedConfig, trust_remote_code: bool, seed: int) -> PreTrainedModel:
-    model = _from_config(config, trust_remote_code).float().eval()
+    model = new_model(config, trust_remote_code=trust_remote_code)
+    model.float().eval()
     redraw(model, torch.Generator().manual_seed(seed))
     return model
 
@@ -120,24 +123,6 @@ def _decoder_within(config: PreTrainedConfig, trust_remote_code: bool, seed: int
     if not heads:
         raise ValueError(f"{type(model).__name__} contains no language model")
     return heads[0]
-
-
-def _from_config(config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
-    options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager"}
-    remote = getattr(config, "auto_map", None) or {}
-    for kind in (AutoModelForCausalLM, AutoModelForImageTextToText):
-        if type(config) not in kind._model_mapping and kind.__name__ not in remote:
-            continue
-        classes = kind._model_mapping[type(config)] if type(config) in kind._model_mapping else None
-        wanted = getattr(classes, "config_class", None)
-        inner = [part for _, part in walk(config) if wanted and type(part) is wanted]
-        if wanted and type(config) is not wanted and inner:  # a decoder that takes one of the nested configurations
-            model: PreTrainedModel = classes._from_config(inner[0], **options)
-        else:
-            model = kind.from_config(config, trust_remote_code=trust_remote_code, **options)
-        model.set_experts_implementation("eager")
-        return model
-    raise ValueError(f"{config.model_type} is neither a causal language model nor an image-text model")
 
 
 def _check_runs(model: PreTrainedModel) -> None:

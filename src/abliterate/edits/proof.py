@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
+from abliterate.anatomy.classes import plain_model
 from abliterate.anatomy.dissect import Anatomy
-from abliterate.anatomy.load import Subject, plain_model
+from abliterate.anatomy.load import Subject
 from abliterate.anatomy.view import View, look
 from abliterate.capture.batching import Batch
 from abliterate.capture.forward import batch_of, model_inputs

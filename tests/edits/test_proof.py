@@ -65,7 +65,7 @@ def test_any_one_writer_left_out_fails(kind, strength, layers, toys, tmp_path):
     edit = Ablate(direction(subject), strength)
     bake(subject, edit, tmp_path)
     chosen = [writer for writer in subject.anatomy.writers if writer.layer in layers]
-    for name in [name for writer in chosen for name in (writer.weight, writer.bias) if name]:
+    for name in [writer.parameter for writer in chosen]:
         right = load_file(tmp_path / ONE)[name]
         tamper(tmp_path, name, lambda t, name=name: original(subject, name))
         with pytest.raises(VerificationFailed, match="stream"):
@@ -80,11 +80,11 @@ def test_a_writer_left_out_fails_in_half_precision_too(tmp_path):
     (tmp_path / "edited").mkdir()
     bake(subject, edit, tmp_path / "edited")
     for writer in subject.anatomy.writers[1:3]:
-        right = load_file(tmp_path / "edited" / ONE)[writer.weight]
-        tamper(tmp_path / "edited", writer.weight, lambda t, name=writer.weight: original(subject, name))
+        right = load_file(tmp_path / "edited" / ONE)[writer.parameter]
+        tamper(tmp_path / "edited", writer.parameter, lambda t, name=writer.parameter: original(subject, name))
         with pytest.raises(VerificationFailed, match="stream"):
             prove(subject, edit, tmp_path / "edited", TEXTS)
-        tamper(tmp_path / "edited", writer.weight, lambda t, right=right: right)
+        tamper(tmp_path / "edited", writer.parameter, lambda t, right=right: right)
 
 
 def one_entry_changed(t):

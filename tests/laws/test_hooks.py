@@ -174,6 +174,12 @@ def test_cleaning_what_is_read_equals_cleaning_what_is_written(subject):
     assert apart(written, read) < SAME
 
 
+def factor(subject, site):
+    """What the model multiplies a write with before it adds it; one, but for Granite."""
+    config = subject.model.config
+    return getattr(config, "embedding_multiplier" if site.layer is None else "residual_multiplier", 1.0)
+
+
 @contextmanager
 def stream_hooks(subject, edit):
     """The other convention: ablate the running stream after every addition (methods.md 4.2), not what is added."""
@@ -193,9 +199,9 @@ def stream_hooks(subject, edit):
         return hook
 
     with ExitStack() as stack:
-        for writer in subject.anatomy.writers:
-            module = subject.model.get_submodule(writer.module)
-            stack.callback(module.register_forward_hook(write(writer.gain)).remove)
+        for site in subject.anatomy.sites:
+            module = subject.model.get_submodule(site.name)
+            stack.callback(module.register_forward_hook(write(factor(subject, site))).remove)
         yield
 
 

@@ -52,15 +52,14 @@ def baked(tmp_path_factory):
 
 def writes(subject):
     """Names of all tensors that write to the stream."""
-    names = [(writer.weight, writer.bias) for writer in subject.anatomy.writers]
-    return {name for pair in names for name in pair if name is not None}
+    return {writer.parameter for writer in subject.anatomy.writers}
 
 
 @pytest.mark.parametrize(("strength", "rank"), [(0.3, 1), (1.0, 1), (1.7, 3)])
 def test_hooks_and_reloaded_weights_are_one_model(subject, strength, rank, baked):
     edit, directory = baked(subject, strength, rank)
     model = reload(directory)
-    if subject.anatomy.tied_head:
+    if subject.study.layout.tied_head:
         head = subject.model.get_output_embeddings().weight
         assert torch.equal(model.get_output_embeddings().weight, head), "untied, with its original values"
     for text in TEXTS:
@@ -98,7 +97,7 @@ def test_whatever_does_not_write_keeps_every_byte(subject, strength, baked):
     before, after = tensors(subject.directory), tensors(directory)
     changed = {name for name in before if not same_bytes(after[name], before[name])}
     assert changed == (writes(subject) if strength else set())
-    assert after.keys() - before.keys() == ({"lm_head.weight"} if subject.anatomy.tied_head else set())
+    assert after.keys() - before.keys() == ({"lm_head.weight"} if subject.study.layout.tied_head else set())
 
 
 @pytest.mark.parametrize("kind", ["llama-tied", "qwen2", "gemma", "cohere", "starcoder2", "gpt2"])
@@ -106,7 +105,7 @@ def test_an_untied_head_is_stored_with_the_original_values(kind, toys, baked):
     """Only what is written is edited: a head that was tied to the embedding becomes a tensor of its own, unedited."""
     subject = toys(kind)
     _, directory = baked(subject, 1.0)
-    embedding = tensors(subject.directory)[subject.anatomy.tied_head.weight]
+    embedding = tensors(subject.directory)[subject.anatomy.writers[0].parameter]
     assert same_bytes(tensors(directory)["lm_head.weight"], embedding)
 
 
@@ -114,9 +113,8 @@ def test_the_checkpoint_holds_the_fold_of_every_writer(subject, baked):
     edit, directory = baked(subject, 0.3)
     before, after = tensors(subject.directory), tensors(directory)
     for writer in subject.anatomy.writers:
-        assert same_bytes(after[writer.weight], edit.fold(before[writer.weight], writer.out_axis))
-        if writer.bias:
-            assert same_bytes(after[writer.bias], edit.fold(before[writer.bias], 0))
+        name = writer.parameter
+        assert same_bytes(after[name], edit.fold(before[name], writer.out_axis))
 
 
 def test_strength_changes_every_writer_in_proportion(subject, tmp_path):

@@ -1,5 +1,6 @@
 """Which class of transformers is the model of a configuration: a causal language model, or one with images as well."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def new_model(config: PreTrainedConfig, *, trust_remote_code: bool = False) -> P
         UnsupportedModel: as `model_class`.
     """
     kind, part = model_class(config)
+    part = copy.deepcopy(part)  # building a model writes the attention it was given into its configuration
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager"}
     model: PreTrainedModel
     if kind in AUTO_CLASSES:

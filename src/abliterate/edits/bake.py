@@ -47,11 +47,13 @@ class Plan:
         folds: the tensors to fold, by their names on disk.
         copies: for each tensor to add, the tensor on disk that it was tied to.
         originals: those of `copies` that keep the original values: unembeddings, which write nothing.
+        unties: whether the model's ties are given up.
     """
 
     folds: Mapping[str, StoredWriter]
     copies: Mapping[str, str]
     originals: frozenset[str]
+    unties: bool
 
     @classmethod
     def of(cls, subject: Subject, stored: Mapping[str, Stored]) -> Self:
@@ -71,7 +73,7 @@ class Plan:
             )
         folds = {part.name: part for part in layout.find({name: tensor.shape for name, tensor in stored.items()})}
         if not layout.tied_head:
-            return cls(folds, {}, frozenset())
+            return cls(folds, {}, frozenset(), unties=False)
         there = {layout.memory_name(name): name for name in stored}
         copies, originals = {}, set()
         for group in layout.ties():
@@ -81,12 +83,7 @@ class Plan:
                     added = layout.disk_name(name)
                     copies[added] = source
                     originals |= {added} if name == group.head else set()
-        return cls(folds, copies, frozenset(originals))
-
-    @property
-    def unties(self) -> bool:
-        """Whether the model's ties are given up."""
-        return bool(self.copies)
+        return cls(folds, copies, frozenset(originals), unties=True)
 
 
 def baked_bytes(subject: Subject) -> int:

@@ -179,6 +179,7 @@ def bake(
 @app.command(short_help="Show what writes to the residual stream.")
 def inspect(
     model: Model,
+    chat_template: Template = None,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -190,7 +191,7 @@ def inspect(
     """Show the blocks and every module that writes to the residual stream."""
     from abliterate.ui import verbs
 
-    flags = _model_flags(None, None, device, dtype, revision, trust_remote_code)
+    flags = _model_flags(None, chat_template, device, dtype, revision, trust_remote_code)
     verbs.inspect(model, verbs.settings(config, flags, assignments), json=json)
 
 
@@ -218,7 +219,8 @@ def main() -> NoReturn:
     except VerificationFailed as error:
         code = _complain(f"verification failed: {error}", 3)
     except UsageError as error:
-        code = _complain(f"{error}; see abliterate --help", 2)
+        described = getattr(error, "format_message", error.__str__)()  # with the name of the option
+        code = _complain(f"{described.rstrip('.')}; see abliterate --help", 2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:  # typer turns some interrupts into this exit code itself

@@ -32,6 +32,14 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
     assert settings.prompts.refused == "builtin"
 
 
+@pytest.mark.parametrize(
+    "texts", [["selection=1"], ["edit.strength=1", "edit.strength.x=1"], ["edit=1", "edit.strength=1"]]
+)
+def test_a_section_and_a_value_are_told_apart(texts: list[str]) -> None:
+    with pytest.raises(SettingsError, match=r"(selection|edit|edit\.strength) is (a section, not a value|given twice)"):
+        resolve(assignments=texts)
+
+
 @pytest.mark.parametrize("text", ["selection.nothing=1", "nothing=1", "edit.strength=3", "edit.strength", "cache.x=1"])
 def test_what_is_unknown_or_out_of_range_is_refused_by_name(text: str) -> None:
     with pytest.raises(SettingsError) as caught:

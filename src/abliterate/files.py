@@ -10,6 +10,8 @@ from pathlib import Path
 
 from abliterate.errors import NotEnoughSpace, OutputExists
 
+ELSEWHERE = "choose another path with -o"
+
 
 def digest(value: object) -> str:
     """SHA-256 (hex) of a JSON-serialisable value, independent of key order."""
@@ -27,24 +29,44 @@ def check_output(out: Path, *, force: bool, needed_bytes: int = 0) -> None:
     """Refuse, before any work begins, an output that exists or does not fit.
 
     Raises:
-        OutputExists: `out` exists and `force` is not set, or is not a directory that this tool wrote.
+        OutputExists: `out` exists and `force` is not set, or is not a directory that this tool wrote, or cannot be
+            made where it is.
         NotEnoughSpace: the file system has less than `needed_bytes` free.
     """
+    if out.name in ("", "..") or out.is_symlink():  # neither can be renamed over
+        raise OutputExists(f"{out} is not the name of a directory of its own", ELSEWHERE)
     if out.exists() and not force:
-        raise OutputExists(f"{out} exists already", "choose another path with -o, or pass --force to replace it")
+        raise OutputExists(f"{out} exists already", f"{ELSEWHERE}, or pass --force to replace it")
     if out.exists() and not _is_ours(out):
         raise OutputExists(
             f"{out} does not look like a result of abliterate, so --force will not delete it",
-            "choose another path with -o, or remove it yourself",
+            f"{ELSEWHERE}, or remove it yourself",
         )
-    parent = _nearest_existing(out)
+    check_room(out, needed_bytes)
+
+
+def check_room(path: Path, needed_bytes: int = 0, *, elsewhere: str = ELSEWHERE) -> None:
+    """Refuse, before any work begins, a place where `path` cannot be made.
+
+    Args:
+        path: of what is going to be written.
+        needed_bytes: its size.
+        elsewhere: how to choose another place, for the message.
+
+    Raises:
+        OutputExists: what should be its parent is a file, or is not writable.
+        NotEnoughSpace: the file system has less than `needed_bytes` free.
+    """
+    parent = _nearest_existing(path.absolute().parent)
+    if not parent.is_dir():
+        raise OutputExists(f"{parent} is not a directory, so {path} cannot be made", elsewhere)
     if not os.access(parent, os.W_OK):
-        raise OutputExists(f"{parent} is not writable", "choose another path with -o")
+        raise OutputExists(f"{parent} is not writable", elsewhere)
     free = shutil.disk_usage(parent).free
     if free < needed_bytes:
         raise NotEnoughSpace(
-            f"{out} needs {needed_bytes / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free",
-            "free some room or choose a path on another disk with -o",
+            f"{path} needs {needed_bytes / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free",
+            f"free some room, or {elsewhere}",
         )
 
 
@@ -91,7 +113,6 @@ def _is_ours(out: Path) -> bool:
 
 
 def _nearest_existing(path: Path) -> Path:
-    path = path.absolute()
     while not path.exists():
         path = path.parent
-    return path if path.is_dir() else path.parent
+    return path

@@ -156,8 +156,10 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - any TOML value
     *sections, last = key.split(".")
-    for section in sections:
+    for number, section in enumerate(sections, 1):
         tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise SettingsError(f"{'.'.join(sections[:number])} is given twice", f"leave it out, or {key}")
     tree[last] = value
 
 
@@ -195,4 +197,6 @@ def _explain(error: ValidationError) -> SettingsError:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return SettingsError(f"unknown settings key {key}", f"known settings are {known_keys()}")
+    if first["type"] == "model_type":
+        return SettingsError(f"{key} is a section, not a value", f"set its keys; known settings are {known_keys()}")
     return SettingsError(f"{key}: {first['msg'].lower()} (got {first['input']!r})", "correct the value")

@@ -161,7 +161,7 @@ def test_a_config_that_is_not_json(base):
 @pytest.mark.parametrize("kind", ["no_such_type", "t5"])
 def test_a_model_that_is_no_causal_language_model(base, kind):
     configure(base, model_type=kind)
-    with pytest.raises(UnsupportedModel, match="transformers (cannot load|has no causal)"):
+    with pytest.raises(UnsupportedModel, match=r"transformers (cannot load|has no causal)"):
         load(base)
 
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -72,6 +73,11 @@ def test_csv(tmp_path, suffix, delimiter):
             [("id", "prompt", "label"), (1, 'Say "one", two\nthree?', "refused"), (2, "B?", "answered")]
         )
     assert load_prompts(str(tmp_path / f"p.{suffix}"), REFUSED).texts == ('Say "one", two\nthree?',)
+
+
+def test_a_suffix_may_be_in_capitals(tmp_path):
+    assert load_prompts(write(tmp_path / "p.JSONL", lines({"prompt": "A?"})), ANSWERED).texts == ("A?",)
+    assert load_prompts(parquet(tmp_path / "p.Parquet", prompt=["A?"]), ANSWERED).texts == ("A?",)
 
 
 def test_parquet(tmp_path):
@@ -148,6 +154,15 @@ def test_a_directory(tmp_path):
     refused(tmp_path, "is a directory")
 
 
+def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    write(tmp_path / "p.txt", "One?")
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    refused(tmp_path / "p.txt", r"cannot read .*p\.txt \(Permission denied\)")
+
+
 def test_an_unknown_suffix(tmp_path):
     write(tmp_path / "p.docx", "One?")
     refused(tmp_path / "p.docx", r"unknown suffix \.docx")
@@ -182,6 +197,9 @@ def test_a_parquet_file_that_is_none(tmp_path):
     ("row", "message"),
     [
         ("{", r"p\.jsonl, line 3, is not JSON"),
+        ("[" * 100_000, r"p\.jsonl, line 3, is not JSON"),
+        ("1" * 5_000, r"p\.jsonl, line 3, is not JSON"),
+        (r'{"prompt": "A\ud800?"}', r"p\.jsonl, line 3 has a prompt that is no text"),
         ("[1]", r"p\.jsonl, line 3, is neither an object nor a string"),
         ("3", r"p\.jsonl, line 3, is neither"),
         ('{"id": 1}', r"p\.jsonl, line 3 has no prompt"),
@@ -206,6 +224,11 @@ def test_a_broken_row_of_a_csv_is_named_by_its_line(tmp_path):
     refused(tmp_path / "p.csv", r"p\.csv, line 3 has an empty prompt")
     write(tmp_path / "p.csv", "id,name\n1,x\n")
     refused(tmp_path / "p.csv", r"p\.csv, line 2 has no prompt")
+
+
+def test_a_csv_prompt_is_not_cut_at_a_comma_without_quotes(tmp_path):
+    write(tmp_path / "p.csv", "prompt\nA?\nPlease, name a colour.\n")
+    refused(tmp_path / "p.csv", r"p\.csv, line 3 has more fields than the header")
 
 
 def test_a_csv_field_that_is_too_long(tmp_path):

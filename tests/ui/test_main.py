@@ -1,6 +1,7 @@
 """The command line as its user meets it: exit codes, one-line complaints, one JSON document, help without torch."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ import sys
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
 
 from abliterate.ui.main import main
@@ -78,7 +81,10 @@ def test_a_tokenizer_without_a_chat_template(call: Call, model: Path) -> None:
             config = json.loads(path.read_text())
             config.pop("chat_template", None)
             path.write_text(json.dumps(config))
-    check_refused(call("run", "plain"), "no chat template", "--chat-template")
+    for verb in ("run", "find", "measure", "inspect"):
+        check_refused(call(verb, "plain"), "no chat template", "--chat-template")
+    template = model / "chat_template.jinja"
+    assert call("inspect", "plain")[0] == 0  # it needs no tokenizer
 
 
 @pytest.mark.parametrize(
@@ -102,6 +108,18 @@ def test_a_prompt_file_that_is_missing(call: Call, model: Path) -> None:
     check_refused(call("run", model, "--refused", "missing.jsonl"), "missing.jsonl")
 
 
+def test_a_hub_data_set_out_of_reach_is_told_in_one_line(
+    call: Call, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_dataset(name: str, split: str) -> None:
+        aloud = logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)
+        raise ConnectionError("each retry is a line" if aloud else "no route to host")
+
+    huggingface_hub.logging.set_verbosity_warning()  # its default
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    check_refused(call("run", model, "--refused", "owner/name:train[:400]"), "owner/name", "no route", "local file")
+
+
 def test_a_direction_that_is_none(call: Call, model: Path) -> None:
     Path("d.safetensors").write_bytes(b"not a direction")
     check_refused(call("bake", model, "d.safetensors"), "d.safetensors", "abliterate find")
@@ -111,6 +129,31 @@ def test_a_direction_that_is_none(call: Call, model: Path) -> None:
 def test_an_output_that_exists(call: Call, model: Path) -> None:
     Path("out").mkdir()
     check_refused(call("run", model, "-o", "out"), "out exists already", "--force")
+
+
+@pytest.mark.parametrize("out", ["file/out", "link", ".", ".."])
+def test_an_output_that_cannot_be_made_is_noticed_before_work_begins(call: Call, model: Path, out: str) -> None:
+    Path("file").write_text("")
+    Path("earlier").mkdir()
+    Path("record.json").write_text("{}")  # as in a directory that --force may replace
+    Path("link").symlink_to("earlier")
+    check_refused(call("run", model, "-o", out, "--force", "--refused", "missing.txt"), out.split("/")[0], "-o")
+
+
+def test_a_cache_that_cannot_be_made_is_noticed_before_work_begins(call: Call, model: Path, tmp_path: Path) -> None:
+    Path("file").write_text("")
+    refused = call("find", model, *quick(tmp_path), "--set", "cache=file/cache")
+    check_refused(refused, "file is not a directory", "--set cache=DIR")
+
+
+def test_a_demo_without_room_is_noticed_before_the_download(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 200_000_000))
+    check_refused(call("demo", "-o", "out"), "out needs", "-o")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 500_000_000))
+    check_refused(call("demo", "-o", "out"), "cache", "needs 1.20 GB", "--set cache=DIR")
 
 
 def test_a_disk_without_room_is_noticed_before_work_begins(
@@ -137,6 +180,7 @@ def test_words_the_command_line_does_not_know(call: Call) -> None:
     check_refused(call("frobnicate"), "frobnicate")
     check_refused(call("run"), "--help")
     check_refused(call("run", "x", "--frob"), "--frob")
+    check_refused(call("run", "x", "--strength", "much"), "--strength", "number")
 
 
 def test_inspect_shows_the_writers(call: Call, model: Path) -> None:

@@ -119,31 +119,38 @@ Row = tuple[str, dict[str, Any] | str]  # where it stands, for messages, and wha
 def _text_of(row: dict[str, Any] | str, where: str, label: Label) -> str | None:
     """The prompt in a row; None when the row carries the other label."""
     if isinstance(row, str):
-        if not row.strip():
-            raise PromptsError(f"{where} has an empty prompt", "remove the row or fill it in")
-        return row.strip()
+        return _checked(row, where)
     key = next((key for key in TEXT_KEYS if key in row), None)
     if key is None:
         raise PromptsError(f"{where} has no prompt", f"name the column one of {', '.join(TEXT_KEYS)}")
-    text = row[key]
-    if not isinstance(text, str) or not text.strip():
-        raise PromptsError(f"{where} has an empty prompt", "remove the row or fill it in")
+    text = _checked(row[key], where)
     if row.get("label") is None:
-        return text.strip()
+        return text
     if row["label"] not in list(Label):
         raise PromptsError(
             f"{where} has the label {row['label']!r}", "labels are `refused` and `answered`; correct the row"
         )
-    return text.strip() if row["label"] == label else None
+    return text if row["label"] == label else None
+
+
+def _checked(text: object, where: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise PromptsError(f"{where} has an empty prompt", "remove the row or fill it in")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):  # JSON may escape half of a surrogate pair
+        raise PromptsError(f"{where} has a prompt that is no text (half of a character)", "correct the row")
+    return text.strip()
 
 
 def _file_rows(path: Path) -> Iterable[Row]:
-    if path.suffix == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
         return _parquet(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except IsADirectoryError as error:
         raise PromptsError(f"{path} is a directory", "pass a prompt file") from error
+    except OSError as error:
+        raise PromptsError(f"cannot read {path} ({error.strerror})", "check the file and its permissions") from error
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise PromptsError(
@@ -152,11 +159,11 @@ def _file_rows(path: Path) -> Iterable[Row]:
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise PromptsError(f"{path}, line {line}, is binary", "pass a text, jsonl, csv or parquet file")
-    if path.suffix in {".jsonl", ".ndjson"}:
+    if suffix in {".jsonl", ".ndjson"}:
         return _jsonl(text, str(path))
-    if path.suffix in {".csv", ".tsv"}:
+    if suffix in {".csv", ".tsv"}:
         return _csv(text, path)
-    if path.suffix in {".txt", ""}:
+    if suffix in {".txt", ""}:
         return ((f"{path}, line {n}", line) for n, line in enumerate(text.splitlines(), 1) if line.strip())
     raise PromptsError(f"{path} has the unknown suffix {path.suffix}", "use .txt, .jsonl, .csv or .parquet")
 
@@ -168,18 +175,24 @@ def _jsonl(text: str, name: str) -> Iterable[Row]:
         where = f"{name}, line {number}"
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise PromptsError(f"{where}, is not JSON ({error.msg})", "one JSON object a line") from error
+        except (ValueError, RecursionError) as error:  # too long a number, too deep a nesting
+            reason = getattr(error, "msg", str(error))
+            raise PromptsError(f"{where}, is not JSON ({reason})", "one JSON object a line") from error
         if not isinstance(row, dict | str):
             raise PromptsError(f"{where}, is neither an object nor a string", "one JSON object a line")
         yield where, row
 
 
 def _csv(text: str, path: Path) -> Iterable[Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
     try:
         for row in reader:
-            yield f"{path}, line {reader.line_num}", dict(row)
+            where = f"{path}, line {reader.line_num}"
+            if reader.restkey in row:
+                raise PromptsError(
+                    f"{where} has more fields than the header", "put prompts that hold a comma in double quotes"
+                )
+            yield where, dict(row)
     except csv.Error as error:
         line = reader.reader.line_num
         raise PromptsError(f"{path}, line {line}, is not readable as csv ({error})", "correct the row") from error

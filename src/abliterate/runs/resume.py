@@ -22,6 +22,8 @@ from abliterate.progress import SILENT, Progress
 
 T = TypeVar("T")
 
+ANOTHER_CACHE = "choose another cache with --set cache=DIR"
+
 
 def fingerprint(subject: Subject) -> str:
     """Identity of a model's weights that is cheap to take: its files' names, sizes and times, and its commit."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import huggingface_hub
 import transformers
 from rich.console import Console as RichConsole
 from rich.progress import (
@@ -41,6 +42,7 @@ class Console:
         # transformers draws bars of its own for every load; ours say what is being done.
         transformers.utils.logging.disable_progress_bar()
         transformers.utils.logging.set_verbosity_error()
+        huggingface_hub.logging.set_verbosity_error()  # a line for each retry when the hub is out of reach
 
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -216,7 +216,8 @@ def main() -> NoReturn:
     except VerificationFailed as error:
         code = _complain(f"verification failed: {error}", 3)
     except UsageError as error:
-        code = _complain(f"{error}; see abliterate --help", 2)
+        described = getattr(error, "format_message", error.__str__)()  # with the name of the option
+        code = _complain(f"{described.rstrip('.')}; see abliterate --help", 2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:  # typer turns some interrupts into this exit code itself

@@ -9,10 +9,11 @@ from abliterate.anatomy.load import Subject, load_config
 from abliterate.anatomy.study import study
 from abliterate.directions.direction import Direction
 from abliterate.edits.edit import Ablate
-from abliterate.files import check_output
+from abliterate.files import check_output, check_room
 from abliterate.runs import results
 from abliterate.runs.context import Context
-from abliterate.runs.demo import demo_model, demo_settings
+from abliterate.runs.demo import RESULT_BYTES, demo_model, demo_settings
+from abliterate.runs.resume import ANOTHER_CACHE
 from abliterate.settings import Settings, resolve
 from abliterate.ui.console import Console
 
@@ -78,7 +79,7 @@ def inspect(model: str, chosen: Settings, *, json: bool) -> None:
 def demo(out: Path | None, chosen: Settings, *, force: bool, json: bool) -> None:
     """`abliterate demo`."""
     out = out or Path("abliterate-demo")
-    check_output(out, force=force)
+    check_output(out, force=force, needed_bytes=RESULT_BYTES)
     console = Console(json=json)
     directory = demo_model(chosen.cache, console)
     context = _open(str(directory), demo_settings(chosen), console)
@@ -87,6 +88,7 @@ def demo(out: Path | None, chosen: Settings, *, force: bool, json: bool) -> None
 
 
 def _open(model: str, chosen: Settings, console: Console) -> Context:
+    check_room(chosen.cache / "runs", elsewhere=ANOTHER_CACHE)
     with console.status(f"loading {model}"):
         context = Context.open(model, chosen, console)
         _touch(context.subject)

@@ -1,9 +1,9 @@
 """Claim: what `abliterate` says of an architecture is true, for every causal and image-text type of transformers.
 
-For each type a tiny random checkpoint is made, studied from its config.json alone (on another random twin), edited along
-a random direction by hooks, in memory and on disk, reloaded with plain transformers, and compared. A type is `wrong` when
-the tool said that an edit was exact and the stream keeps a component or the logits disagree. What is done is kept, and
-the same command goes on from there.
+For each type a tiny random checkpoint is made, studied from its config.json alone (on another random twin), edited
+along a random direction by hooks, in memory and on disk, reloaded with plain transformers, and compared. A type is
+`wrong` when the tool said that an edit was exact and the stream keeps a component or the logits disagree. What is done
+is kept, and the same command goes on from there.
 """
 
 import argparse
@@ -166,8 +166,10 @@ def _measure(row: Row, folder: Path) -> None:
 def _by_hooks(row: Row, model: PreTrainedModel, anatomy: Anatomy, inputs: Inputs, basis: Tensor) -> None:
     row.reason = anatomy.reason
     with removing(model, anatomy.sites, basis_at(model, basis), 1.0):
-        hooked = look(model, anatomy.blocks, inputs, basis, renewed=anatomy.renewed)
-    read = read_without(model, anatomy.blocks, inputs, basis, renewed=anatomy.renewed, early=False)
+        hooked = look(model, anatomy.blocks, inputs, basis, copies=anatomy.copies, renewed=anatomy.renewed)
+    read = read_without(
+        model, anatomy.blocks, inputs, basis, copies=anatomy.copies, renewed=anatomy.renewed, early=False
+    )
     row.stream, row.reads = hooked.largest, apart(read, hooked.logits)
     row.outcome = "hooks" if row.stream <= STREAM and row.reads <= LOGITS else "wrong"
 
@@ -182,11 +184,11 @@ def _in_memory(
         with removing(model, anatomy.sites, at, strength):
             hooked[strength] = forward(model, inputs)
         with swapped(model, folded(model, anatomy.writers, at, strength)):
-            baked = look(model, anatomy.blocks, inputs, basis)
+            baked = look(model, anatomy.blocks, inputs, basis, copies=anatomy.copies)
         row.memory = max(row.memory, apart(baked.logits, hooked[strength]))
         row.stream = baked.largest if strength == 1.0 else row.stream
     if not anatomy.normed:
-        read = read_without(model, anatomy.blocks, inputs, basis, early=True)
+        read = read_without(model, anatomy.blocks, inputs, basis, copies=anatomy.copies, early=True)
         row.reads = apart(read, hooked[1.0])
     right = row.memory <= LOGITS and (row.stream or 0) <= STREAM and (row.reads or 0) <= LOGITS
     row.outcome = "memory" if right else "wrong"
@@ -259,7 +261,8 @@ def _figure(value: float | None) -> str:
 
 def _line(row: Row) -> str:
     figures = " ".join(f"{_figure(value):>6}" for value in (row.stream, row.memory, row.disk, row.reads))
-    return f"{row.kind:26} {row.outcome:8} {row.writers:3} {row.behind_norms:3} {figures} {row.seconds:5.1f} s  {row.reason}"
+    counts = f"{row.writers:3} {row.behind_norms:3}"
+    return f"{row.kind:26} {row.outcome:8} {counts} {figures} {row.seconds:5.1f} s  {row.reason}"
 
 
 def _markdown(rows: Sequence[Row]) -> str:

@@ -7,7 +7,7 @@ Notation (methods.md 1): a model has L blocks over a residual stream of width d;
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -61,59 +61,70 @@ class Blocks:
     Attributes:
         names: dotted name of each of the L blocks, for example `model.layers.0`.
         modules: the blocks.
-        width: d, the width of the stream that they return.
+        width: d, the width of the stream.
+        copies: how many copies of the stream a block returns in one last axis of `copies * d`; mostly 1.
     """
 
     names: tuple[str, ...]
     modules: tuple[nn.Module, ...]
     width: int
+    copies: int = 1
 
     def __len__(self) -> int:
         return len(self.modules)
+
+    @property
+    def widths(self) -> frozenset[int]:
+        """Sizes that the last axis of the stream may have."""
+        return frozenset({self.width, self.width * self.copies})
 
     def layer_of(self, name: str) -> int | None:
         """The block that a module or parameter lies in; None outside of all."""
         return next((layer for layer, block in enumerate(self.names) if name.startswith(f"{block}.")), None)
 
 
-def find_blocks(model: PreTrainedModel, inputs: Inputs) -> Blocks:
-    """Find the list of modules whose executed members all return `[..., d]`; the one with most parameters wins.
+def candidate_blocks(model: PreTrainedModel, inputs: Inputs) -> Iterator[Blocks]:
+    """What the blocks of a model may be, the likeliest first.
 
-    Members that do not run on text alone (the cross-attention to images in Mllama) are no blocks.
+    First the list of modules whose executed members all return `[..., d]`, the one with most parameters; members that
+    do not run on text alone (the cross-attention to images in Mllama) are no blocks. Then the same with several copies
+    of a stream as wide as the embedding in its last axis (Qwen4). Then all lists of the same kind of block (HRM).
 
     Raises:
-        UnsupportedModel: no such list, or its members are executed out of order or more than once.
+        UnsupportedModel: there is no such list.
     """
     lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    executed: list[nn.Module] = []
     widths: dict[nn.Module, int | None] = {}
 
     def watch(module: nn.Module, args: object, output: object) -> None:
         tensor = first_tensor(output)
         stream = tensor is not None and tensor.dim() >= 3 and tensor.is_floating_point()
-        executed.append(module)
         widths[module] = tensor.shape[-1] if tensor is not None and stream else None
 
     with hooked((child, watch) for members in lists.values() for child in members):
         forward(model, inputs)
-    candidates: dict[str, dict[str, nn.Module]] = {}
+    candidates: dict[str, Blocks] = {}
     for name, members in lists.items():
         running = {f"{name}.{n}": member for n, member in enumerate(members) if member in widths}
-        if None not in (seen := {widths[member] for member in running.values()}) and len(seen) == 1:
-            candidates[name] = running
+        seen = {widths[member] for member in running.values()}
+        width = seen.pop() if len(seen) == 1 else None
+        if width is not None:
+            candidates[name] = Blocks(tuple(running), tuple(running.values()), width)
     if not candidates:
         raise UnsupportedModel(
             f"{type(model).__name__} has no list of blocks that pass on a residual stream",
             "only decoder models built of residual blocks are supported",
         )
-    name = max(candidates, key=lambda n: sum(p.numel() for m in candidates[n].values() for p in m.parameters()))
-    modules = tuple(candidates[name].values())
-    if [module for module in executed if module in set(modules)] != list(modules):
-        raise UnsupportedModel(
-            f"the blocks in {name} are not executed once each and in order",
-            "models that share or skip blocks are not supported yet",
-        )
-    return Blocks(tuple(candidates[name]), modules, widths[modules[0]] or 0)
+    best = max(candidates.values(), key=lambda b: sum(p.numel() for m in b.modules for p in m.parameters()))
+    yield best
+    embedding = getattr(getattr(model.get_input_embeddings(), "weight", None), "shape", (best.width,))[-1]
+    if embedding < best.width and best.width % embedding == 0:
+        yield replace(best, width=embedding, copies=best.width // embedding)
+    kind = type(best.modules[0])
+    alike = [b for b in candidates.values() if b.width == best.width and type(b.modules[0]) is kind]
+    if len(alike) > 1:
+        names, modules = [n for b in alike for n in b.names], [m for b in alike for m in b.modules]
+        yield Blocks(tuple(names), tuple(modules), best.width)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.anatomy.blocks import Blocks, Inputs, find_blocks, forward, pre_hooked, stream_of
+from abliterate.anatomy.blocks import Blocks, Inputs, candidate_blocks, forward, pre_hooked, stream_of
 from abliterate.anatomy.naming import pattern, places
 from abliterate.anatomy.natural import natural_sites
 from abliterate.anatomy.projection import behind
@@ -50,6 +50,7 @@ class Anatomy:
         normed: whether a norm stands between a writer and the stream, whose statistics an edit of the writer shifts.
         renewed: norms whose output is the stream, in models that normalise the stream itself.
         reason: why the weights cannot carry an edit; empty where they can.
+        copies: how many copies of the stream lie in its last axis, of `copies * d` then.
     """
 
     width: int
@@ -60,6 +61,7 @@ class Anatomy:
     renewed: tuple[str, ...] = ()
     normed: bool = False
     reason: str = ""
+    copies: int = 1
 
     @property
     def layers(self) -> int:
@@ -73,19 +75,35 @@ def dissect(model: PreTrainedModel) -> Anatomy:
     Raises:
         UnsupportedModel: something changes the stream in a way that neither weights nor hooks can undo; named.
     """
-    blocks = find_blocks(model, twin_inputs(model))
-    finding = find_writers(model, blocks)
-    reason = _obstacle(blocks, finding)
-    if not reason:
-        writers = _with_idle(model, blocks, finding)
-        sites = _checked_sites(model, blocks, writers)
-        anatomy = Anatomy(blocks.width, blocks.names, Form.WEIGHTS, writers, sites)
-        anatomy = replace(anatomy, normed=_passes_norms(model, anatomy, twin_inputs(model)))
-        reason = _disproof(model, anatomy, twin_inputs(model))
-        # A router on the edge between two experts may fall either way; it does not for two sets of tokens.
-        if not reason or not _disproof(model, anatomy, twin_inputs(model, seed=10)):
+    tried: list[tuple[Blocks, str]] = []
+    for blocks in candidate_blocks(model, twin_inputs(model)):
+        anatomy, reason = _by_weights(model, blocks)
+        if anatomy is not None:
             return anatomy
-    return _by_hooks(model, blocks, reason)
+        tried.append((blocks, reason))
+    refusals: list[UnsupportedModel] = []
+    for blocks, reason in tried:
+        try:
+            return _by_hooks(model, blocks, reason)
+        except UnsupportedModel as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def _by_weights(model: PreTrainedModel, blocks: Blocks) -> tuple[Anatomy | None, str]:
+    """The anatomy of a model whose weights can carry the edit, or why they cannot."""
+    finding = find_writers(model, blocks)
+    if reason := _obstacle(blocks, finding):
+        return None, reason
+    writers = _with_idle(model, blocks, finding)
+    sites = _checked_sites(model, blocks, writers)
+    anatomy = Anatomy(blocks.width, blocks.names, Form.WEIGHTS, writers, sites, copies=blocks.copies)
+    anatomy = replace(anatomy, normed=_passes_norms(model, anatomy, twin_inputs(model)))
+    reason = _disproof(model, anatomy, twin_inputs(model))
+    # A router on the edge between two experts may fall either way; it does not for two sets of tokens.
+    if not reason or not _disproof(model, anatomy, twin_inputs(model, seed=10)):
+        return anatomy, ""
+    return None, reason
 
 
 def _checked_sites(model: PreTrainedModel, blocks: Blocks, writers: Sequence[Writer]) -> tuple[Site, ...]:
@@ -170,7 +188,7 @@ def _disproof(model: PreTrainedModel, anatomy: Anatomy, inputs: Inputs) -> str:
     basis = _random_basis(anatomy.width)
     at = basis_at(model, basis)
     with swapped(model, folded(model, anatomy.writers, at, 1.0)):
-        baked = look(model, anatomy.blocks, inputs, basis)
+        baked = look(model, anatomy.blocks, inputs, basis, copies=anatomy.copies)
     if not baked.largest <= STREAM_TOLERANCE:
         where = baked.first_above(STREAM_TOLERANCE)
         return f"something else writes to the stream: {baked.largest:.1g} of it is left, first at {where}"
@@ -182,7 +200,7 @@ def _disproof(model: PreTrainedModel, anatomy: Anatomy, inputs: Inputs) -> str:
         if not (difference := _apart(hooked_logits, folded_logits)) <= LOGIT_TOLERANCE:
             return f"hooks and folded weights differ by {difference:.1g} of the logits at strength {strength}"
     if not anatomy.normed:
-        read = read_without(model, anatomy.blocks, inputs, basis, early=True)
+        read = read_without(model, anatomy.blocks, inputs, basis, copies=anatomy.copies, early=True)
         if not (difference := _apart(read, baked.logits)) <= LOGIT_TOLERANCE:
             return f"the edit changes more than what is read along the direction: {difference:.1g} of the logits"
     return ""
@@ -219,11 +237,13 @@ def _by_hooks(model: PreTrainedModel, blocks: Blocks, reason: str) -> Anatomy:
             f"{reason}; and something is added to the stream that no module returned, so that no hook can edit it",
             "this architecture is not supported yet; please report its name",
         )
-    anatomy = Anatomy(blocks.width, blocks.names, Form.HOOKS, (), sites, renewed=renewed, reason=reason)
+    anatomy = Anatomy(
+        blocks.width, blocks.names, Form.HOOKS, (), sites, renewed=renewed, reason=reason, copies=blocks.copies
+    )
     basis = _random_basis(blocks.width)
     with removing(model, sites, basis_at(model, basis), 1.0):
-        hooked = look(model, blocks.names, inputs, basis, renewed=renewed)
-    read = read_without(model, blocks.names, inputs, basis, renewed=renewed, early=False)
+        hooked = look(model, blocks.names, inputs, basis, copies=blocks.copies, renewed=renewed)
+    read = read_without(model, blocks.names, inputs, basis, copies=blocks.copies, renewed=renewed, early=False)
     difference = _apart(read, hooked.logits)
     if not hooked.largest <= STREAM_TOLERANCE or not difference <= LOGIT_TOLERANCE:
         raise UnsupportedModel(

@@ -52,7 +52,7 @@ def _pass(
     """
     reads: list[Tensor] = []
     candidates: list[tuple[str, Tensor]] = []
-    stream = Stream(blocks.width, reads.append, None if added is None else lambda x: added.append(origin(x)))
+    stream = Stream(blocks.widths, reads.append, None if added is None else lambda x: added.append(origin(x)))
     inside = {name: module for name, module in model.named_modules() if blocks.layer_of(name) is not None}
     names = {module: name for name, module in inside.items()}
 

@@ -13,8 +13,11 @@ from torch import Tensor
 
 
 def remove(x: Tensor, basis: Tensor, strength: float) -> Tensor:
-    """Activations [..., d] become x - a U^T U x, computed in the dtype of U [k, d]; the dtype of x is kept."""
-    rows = x.reshape(-1, x.shape[-1]).to(basis.dtype)
+    """Activations [..., d] become x - a U^T U x, computed in the dtype of U [k, d]; the dtype of x is kept.
+
+    A last axis of several times d holds copies of the stream, each of which is edited.
+    """
+    rows = x.reshape(-1, basis.shape[-1]).to(basis.dtype)
     return torch.addmm(rows, rows @ basis.T, basis, alpha=-strength).to(x.dtype).view_as(x)
 
 

@@ -6,7 +6,7 @@ stream reads it. That is all one needs to measure the stream wherever it is read
 to ablate it at its reads: a second way to the model that an edit of the writers makes, which shares nothing with it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
@@ -46,14 +46,14 @@ class Stream(TorchFunctionMode):
     """Calls `on_read` with every stream tensor that is read, and reads what it returns instead, if anything.
 
     Args:
-        width: d; whatever has another last axis is no stream.
+        widths: d, or what else its last axis may be; whatever has another last axis is no stream.
         on_read: called with the tensor that is read.
         on_write: called with each tensor that is added to the stream, if given.
     """
 
-    def __init__(self, width: int, on_read: OnRead, on_write: OnWrite | None = None) -> None:
+    def __init__(self, widths: Iterable[int], on_read: OnRead, on_write: OnWrite | None = None) -> None:
         super().__init__()
-        self.width, self.on_read, self.on_write = width, on_read, on_write
+        self.widths, self.on_read, self.on_write = frozenset(widths), on_read, on_write
 
     def mark(self, tensor: Tensor) -> None:
         """Say that a tensor is the stream."""
@@ -96,7 +96,7 @@ class Stream(TorchFunctionMode):
     def _follow(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
         """Run a function whose result is the stream again."""
         output = func(*args, **kwargs)
-        whole = [x for x in tensors_in(output) if x.dim() and x.shape[-1] == self.width]
+        whole = [x for x in tensors_in(output) if x.dim() and x.shape[-1] in self.widths]
         if not whole:  # a view that takes the last axis apart: later functions would not know the stream in it
             return self._finish_read(func, args, kwargs)
         for tensor in whole:
@@ -113,7 +113,7 @@ class Stream(TorchFunctionMode):
     def _keeps(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether the result of this function is the stream again."""
         if name in SUMS:  # what is subtracted with no width of its own is the mean of a norm
-            return all(x.dim() and x.shape[-1] == self.width for x in tensors_in(args[:2]))
+            return all(x.dim() and x.shape[-1] in self.widths for x in tensors_in(args[:2]))
         if name in SHAPES:
             return self._keeps_last_axis(name, args, kwargs)
         if name in FACTORS | QUOTIENTS:

@@ -76,6 +76,7 @@ def look(
     inputs: Inputs,
     basis: Tensor,
     *,
+    copies: int = 1,
     renewed: Sequence[str] = (),
     mask: Tensor | None = None,
 ) -> View:
@@ -86,6 +87,7 @@ def look(
         blocks: names of its blocks.
         inputs: of the forward pass.
         basis: orthonormal rows.
+        copies: of the stream in its last axis (`Anatomy.copies`).
         renewed: norms whose output is the stream (`Site.renews`).
         mask: [batch, tokens], true where a token counts; all by default.
     """
@@ -97,14 +99,16 @@ def look(
         rows = stream.unmarked(x).float()
         if mask is not None and rows.shape[:2] == mask.shape:
             rows = rows[mask]
-        rows = rows.reshape(-1, rows.shape[-1])
+        rows = rows.reshape(-1, q.shape[-1])  # copies of the stream count as tokens
         components.append((rows @ q.T / rows.norm(dim=-1, keepdim=True).clamp_min(1e-30)).cpu())
         places.append(place)
 
-    stream = Stream(q.shape[-1], lambda x: measure(x, f"a read after {places[-1]}" if places else "a read"))
+    stream = Stream(
+        {q.shape[-1], copies * q.shape[-1]}, lambda x: measure(x, f"a read after {places[-1]}" if places else "a read")
+    )
     with torch.no_grad(), _following(model, blocks, stream, renewed, measure), stream:
         logits = model(**inputs, use_cache=False).logits
-    widest = max(len(rows) for rows in components)  # copies of the stream count as tokens
+    widest = max(len(rows) for rows in components)
     padded = [torch.nn.functional.pad(rows, (0, 0, 0, widest - len(rows))) for rows in components]
     return View(torch.stack(padded), tuple(places), logits.detach().double().cpu())
 
@@ -115,6 +119,7 @@ def read_without(
     inputs: Inputs,
     basis: Tensor,
     *,
+    copies: int = 1,
     renewed: Sequence[str] = (),
     early: bool,
 ) -> Tensor:
@@ -128,11 +133,12 @@ def read_without(
         blocks: names of its blocks.
         inputs: of the forward pass.
         basis: orthonormal rows.
+        copies: of the stream in its last axis (`Anatomy.copies`).
         renewed: norms whose output is the stream.
         early: whether what reads the embedding before the first block reads the stream.
     """
     q = basis.to(model.device, torch.float32)
-    stream = Stream(q.shape[-1], lambda x: remove(stream.unmarked(x), q, 1.0))
+    stream = Stream({q.shape[-1], copies * q.shape[-1]}, lambda x: remove(stream.unmarked(x), q, 1.0))
 
     def embed(module: nn.Module, args: object, output: object) -> None:
         x = first_tensor(output)

@@ -127,7 +127,7 @@ def _probe(model: PreTrainedModel, blocks: Blocks, r: Tensor, seed: int) -> _Run
     wanted = {name: p.requires_grad for name, p in parameters.items()}
     inputs: list[tuple[int, Tensor]] = []
     reads: list[Tensor] = []
-    stream = Stream(blocks.width, reads.append)
+    stream = Stream(blocks.widths, reads.append)
     numbers = {module: layer for layer, module in enumerate(blocks.modules)}
 
     def enter(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
@@ -167,15 +167,16 @@ def _probe(model: PreTrainedModel, blocks: Blocks, r: Tensor, seed: int) -> _Run
 
 def _projected(x: Tensor, r: Tensor, generator: torch.Generator) -> Tensor:
     """sum_t c_t <r, x_t> with random c."""
-    c = torch.randn(*x.shape[:-1], generator=generator).to(x)
-    return ((x @ r.to(x.dtype)) * c).sum()
+    rows = x.reshape(-1, len(r))
+    c = torch.randn(len(rows), generator=generator).to(x)
+    return ((rows @ r.to(x.dtype)) * c).sum()
 
 
 def _is_along(gradient: Tensor | None, r: Tensor) -> bool:
     """Whether every row of a gradient [..., d] is a multiple of r."""
     if gradient is None:
         return False
-    rows = gradient.reshape(-1, gradient.shape[-1])
+    rows = gradient.reshape(-1, len(r))
     rest = rows - (rows @ r).unsqueeze(-1) * r
     return float(rest.norm()) <= 1e-4 * float(rows.norm())
 

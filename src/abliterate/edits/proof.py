@@ -109,4 +109,4 @@ def _judge(proof: Proof) -> None:
 def _look(model: PreTrainedModel, anatomy: Anatomy, edit: Ablate, batch: Batch) -> View:
     """The stream along the direction at every real token, and the logits of the last."""
     inputs = model_inputs(model, batch, keep=1)
-    return look(model, anatomy.blocks, inputs, edit.direction.basis, mask=batch.mask.bool())
+    return look(model, anatomy.blocks, inputs, edit.direction.basis, copies=anatomy.copies, mask=batch.mask.bool())

@@ -144,7 +144,7 @@ def _try(kind: str) -> Row:
     except UnsupportedModel as error:
         row.outcome, row.reason = ("refused" if row.outcome == "ran" else "not run"), error.problem
     except (Exception, Late) as error:
-        row.outcome = "wrong" if row.outcome == "ran" else "not run"
+        row.outcome = "not run" if row.outcome == "not run" else "wrong"
         row.reason = f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
         shutil.rmtree(folder)

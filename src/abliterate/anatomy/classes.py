@@ -27,6 +27,8 @@ def model_class(config: PreTrainedConfig) -> tuple[Any, PreTrainedConfig]:
         for _, part in walk(config):
             if type(part) is kind.config_class:
                 return kind, part
+    if known:  # the class of another type, that this type's configuration is made for
+        return known[0], config
     for auto in AUTO_CLASSES:
         if auto.__name__ in (getattr(config, "auto_map", None) or {}):
             return auto, config

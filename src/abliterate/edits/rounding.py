@@ -1,0 +1,125 @@
+"""Rounding to the values that a low-precision format can hold, and rounding that keeps an edit.
+
+Rounding every number to the nearest value is the wrong way to store an edited matrix. An ablation moves each number
+by about 1/sqrt(d) of its size, less than half a step of FP8 or FP4, so the nearest value is mostly the one it came
+from: the error against the exact result is small, but it all points along the direction, and the edit is undone.
+What has to be small is the component of the error along the direction, the product of the direction
+with every column; `cancel` moves the numbers for which that costs least to the neighbouring value until it is.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+FINE = 3  # single moves a vector at the end; each leaves about 1/d of what the one before left
+SHORT = 0.02  # what the first pass may leave of a component; more means that it ran out of neighbours, or rank > 1
+E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The finite values of a format.
+
+    Attributes:
+        values: [n] float64, ascending; zero once.
+        codes: [n] uint8, how each is stored.
+        index: [256] or [16] int64, where the value of each code stands in `values`; -1 where a code has no finite one.
+    """
+
+    values: Tensor
+    codes: Tensor
+    index: Tensor
+
+    @property
+    def largest(self) -> float:
+        """The largest value."""
+        return float(self.values[-1])
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """Positions of the values nearest to `x`, of any shape; beyond the ends, the ends."""
+        return torch.bucketize(x.contiguous(), (self.values[1:] + self.values[:-1]) / 2)
+
+
+@cache
+def float8(dtype: torch.dtype) -> Grid:
+    """The grid of `torch.float8_e4m3fn` or `torch.float8_e5m2`."""
+    return _grid(torch.arange(256, dtype=torch.uint8).view(dtype).double())
+
+
+@cache
+def float4() -> Grid:
+    """The grid of e2m1; the sign is the highest of four bits."""
+    return _grid(torch.tensor([*E2M1, *(-value for value in E2M1)], dtype=torch.float64))
+
+
+def _grid(of_code: Tensor) -> Grid:
+    finite = of_code.isfinite()
+    values = of_code[finite].unique()  # -0 counts as 0
+    index = torch.full(of_code.shape, -1)
+    index[finite] = torch.searchsorted(values, of_code[finite])
+    codes = torch.zeros(len(values), dtype=torch.uint8)
+    for code in reversed(range(len(of_code))):  # the lowest code last: +0 rather than -0
+        if finite[code]:
+            codes[index[code]] = code
+    return Grid(values, codes, index)
+
+
+def cancel(index: Tensor, target: Tensor, scale: Tensor, basis: Tensor, grid: Grid) -> Tensor:
+    """Change roundings so that the error has next to no component along a basis, at the least squared error.
+
+    For one direction u and one vector this is min |e|^2 subject to u.e = 0 over neighbouring values. Its relaxed
+    solution takes the moves in the order of what they cost for what they bring, up to where the component is gone;
+    then single moves, each the one that leaves least, make up for the last move's being whole.
+
+    Args:
+        index: [n, d], the nearest values of n vectors along the stream.
+        target: [n, d] float64, what is rounded.
+        scale: [n, d] float64, by which the values are multiplied.
+        basis: [k, d] float64, orthonormal rows.
+        grid: the values.
+
+    Returns:
+        [n, d], the new positions.
+    """
+    before = ((grid.values[index] * scale - target) @ basis.T).norm(dim=1)
+    for u in basis:
+        index = _cheapest(index, target, scale, u, grid)
+    left = ((grid.values[index] * scale - target) @ basis.T).norm(dim=1)
+    if len(short := (left > SHORT * before).nonzero()[:, 0]):
+        again = index[short]
+        for u in basis:
+            again = _cheapest(again, target[short], scale[short], u, grid)
+        index = index.index_copy(0, short, again)
+    for _ in range(FINE):
+        index = _closest(index, target, scale, basis, grid)
+    return index
+
+
+def _cheapest(index: Tensor, target: Tensor, scale: Tensor, u: Tensor, grid: Grid) -> Tensor:
+    error = grid.values[index] * scale - target
+    component = (error @ u)[:, None]
+    moved = _towards(index, -component.sign() * u, grid)
+    step = (grid.values[moved] - grid.values[index]) * scale
+    brings = (u * step).abs()
+    price = torch.where(brings > 0, step * (step + 2 * error) / brings, torch.inf)
+    order = price.float().argsort(1)
+    total = brings.gather(1, order).cumsum(1)
+    take = torch.zeros_like(index, dtype=torch.bool).scatter_(1, order, total <= component.abs())
+    return torch.where(take & (brings > 0), moved, index)
+
+
+def _closest(index: Tensor, target: Tensor, scale: Tensor, basis: Tensor, grid: Grid) -> Tensor:
+    error = grid.values[index] * scale - target
+    slope = (error @ basis.T) @ basis  # half the gradient of the squared component
+    moved = _towards(index, -slope, grid)
+    step = (grid.values[moved] - grid.values[index]) * scale
+    change = step * (2 * slope + step * basis.square().sum(0))
+    best = change.argmin(1, keepdim=True)
+    better = change.gather(1, best) < 0
+    return index.scatter(1, best, torch.where(better, moved.gather(1, best), index.gather(1, best)))
+
+
+def _towards(index: Tensor, sign: Tensor, grid: Grid) -> Tensor:
+    return (index + sign.sign().long()).clamp(0, len(grid.values) - 1)

@@ -229,10 +229,7 @@ class Packed:
     def _scales(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """float64 [stack, block rows, block columns]."""
         scales = tensors[self.scale].contiguous()
-        if self.exponent:
-            values = torch.exp2(scales.view(torch.uint8).double() - BIAS)
-        else:
-            values = scales.double()
+        values = torch.exp2(scales.view(torch.uint8).double() - BIAS) if self.exponent else scales.double()
         if not bool(values.isfinite().all()):
             raise UnsupportedModel(f"{self.scale} holds numbers that are not finite", "download it again")
         rows, columns = (-(-side // of) for side, of in zip(self.shape[-2:], self.block, strict=True))

@@ -3,8 +3,8 @@
 Rounding every number to the nearest value is the wrong way to store an edited matrix. An ablation moves each number
 by about 1/sqrt(d) of its size, less than half a step of FP8 or FP4, so the nearest value is mostly the one it came
 from: the error against the exact result is small, but it all points along the direction, and the edit is undone.
-What has to be small is the component of the error along the direction, the product of the direction
-with every column; `cancel` moves the numbers for which that costs least to the neighbouring value until it is.
+What has to be small is the component of the error along the direction; `cancel` moves the numbers for which that
+costs least to the neighbouring value until it is.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-FINE = 3  # single moves a vector at the end; each leaves about 1/d of what the one before left
-SHORT = 0.02  # what the first pass may leave of a component; more means that it ran out of neighbours, or rank > 1
+# A first round leaves more than SHORT of a component where a vector runs out of neighbours, and where the moves for one
+# direction disturb another; those vectors get further rounds.
+ROUNDS, SHORT = 6, 0.02
+FINE = 3  # single moves a vector and direction at the end; each leaves about 1/d of what the one before left
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
@@ -83,16 +85,18 @@ def cancel(index: Tensor, target: Tensor, scale: Tensor, basis: Tensor, grid: Gr
     Returns:
         [n, d], the new positions.
     """
-    before = ((grid.values[index] * scale - target) @ basis.T).norm(dim=1)
-    for u in basis:
-        index = _cheapest(index, target, scale, u, grid)
-    left = ((grid.values[index] * scale - target) @ basis.T).norm(dim=1)
-    if len(short := (left > SHORT * before).nonzero()[:, 0]):
-        again = index[short]
+    limit = SHORT * ((grid.values[index] * scale - target) @ basis.T).norm(dim=1)
+    short = torch.arange(len(index), device=index.device)
+    for _ in range(ROUNDS):
+        part, part_target, part_scale = index[short], target[short], scale[short]
         for u in basis:
-            again = _cheapest(again, target[short], scale[short], u, grid)
-        index = index.index_copy(0, short, again)
-    for _ in range(FINE):
+            part = _cheapest(part, part_target, part_scale, u, grid)
+        index = index.index_copy(0, short, part)
+        left = ((grid.values[part] * part_scale - part_target) @ basis.T).norm(dim=1)
+        short = short[left > limit[short]]
+        if not len(short):
+            break
+    for _ in range(FINE * len(basis)):
         index = _closest(index, target, scale, basis, grid)
     return index
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from abliterate.edits.quantised import Stored
+from abliterate.edits.quantconfig import Stored
 from abliterate.edits.rounding import float4
 
 NAMES = {

@@ -10,7 +10,7 @@ from abliterate.edits.requantise import Packed
 from abliterate.errors import UnsupportedModel
 from tests.packing import fp8, headers, mxfp4
 
-O, DOWN = "model.layers.0.self_attn.o_proj.weight", "model.layers.0.mlp.down_proj.weight"
+OUT, DOWN = "model.layers.0.self_attn.o_proj.weight", "model.layers.0.mlp.down_proj.weight"
 EMBED = "model.embed_tokens.weight"
 HIDDEN, INNER = 64, 128
 
@@ -126,14 +126,14 @@ SEALED = {
 def test_a_format_that_cannot_be_edited_is_refused_with_its_reason_and_the_way_out(title):
     make, settings, reason = SEALED[title]
     parts = under(DOWN, make(HIDDEN, INNER))
-    scheme = checkpoint(under(O, make(HIDDEN, HIDDEN)) | parts, settings)
+    scheme = checkpoint(under(OUT, make(HIDDEN, HIDDEN)) | parts, settings)
     assert scheme.name == title
     found = scheme.how(DOWN)
     assert isinstance(found, Sealed)
     assert set(found.parts) == set(parts), "all its tensors, and no bias"
     with pytest.raises(UnsupportedModel) as caught:
-        scheme.editable(O)
-    assert O in caught.value.problem and reason in caught.value.problem
+        scheme.editable(OUT)
+    assert OUT in caught.value.problem and reason in caught.value.problem
     for way in ("unquantised original", "hooks", "adapter"):
         assert way in caught.value.remedy
 
@@ -143,16 +143,16 @@ def test_writers_that_the_quantiser_left_out_are_edited(title):
     """`modules_to_not_convert`, `ignore` and `llm_int8_skip_modules` show in the tensors."""
     make, settings, _ = SEALED[title]
     others = under("model.layers.0.mlp.up_proj.weight", make(INNER, HIDDEN))
-    scheme = checkpoint({O: half(HIDDEN, HIDDEN), DOWN: half(HIDDEN, INNER), **others}, settings)
-    for name in (O, DOWN, EMBED, "model.layers.0.self_attn.o_proj.bias"):
+    scheme = checkpoint({OUT: half(HIDDEN, HIDDEN), DOWN: half(HIDDEN, INNER), **others}, settings)
+    for name in (OUT, DOWN, EMBED, "model.layers.0.self_attn.o_proj.bias"):
         assert scheme.editable(name) == Plain(name)
     assert isinstance(scheme.how("model.layers.0.mlp.up_proj.weight"), Sealed)
 
 
 def test_plain_weights_are_edited_and_missing_ones_named():
-    scheme = checkpoint({O: half(HIDDEN, HIDDEN), DOWN: half(HIDDEN, INNER)}, None)
+    scheme = checkpoint({OUT: half(HIDDEN, HIDDEN), DOWN: half(HIDDEN, INNER)}, None)
     assert scheme.name == "none"
-    assert scheme.how(O) == Plain(O)
+    assert scheme.how(OUT) == Plain(OUT)
     assert scheme.how("model.layers.1.mlp.down_proj.weight") == Absent()
     with pytest.raises(UnsupportedModel, match=r"no tensor model\.layers\.1"):
         scheme.editable("model.layers.1.mlp.down_proj.weight")
@@ -161,25 +161,25 @@ def test_plain_weights_are_edited_and_missing_ones_named():
 @pytest.mark.parametrize("settings", [{"quant_method": "bitsandbytes", "load_in_4bit": True}, {"quant_method": "hqq"}])
 def test_a_scheme_that_rounds_plain_weights_when_it_loads_them_is_refused(settings):
     """Full-precision files with a bitsandbytes config: the edit would be rounded after it was written."""
-    scheme = checkpoint({O: half(HIDDEN, HIDDEN), DOWN: half(HIDDEN, INNER)}, settings)
+    scheme = checkpoint({OUT: half(HIDDEN, HIDDEN), DOWN: half(HIDDEN, INNER)}, settings)
     with pytest.raises(UnsupportedModel, match=r"stored as BF16, but .* rounds it"):
-        scheme.editable(O)
+        scheme.editable(OUT)
     assert scheme.editable("model.norm.weight") == Plain("model.norm.weight")
 
 
 def test_bitnet_and_unknown_schemes_make_plain_weights_uneditable():
-    plain = {O: half(HIDDEN, HIDDEN), DOWN: half(HIDDEN, INNER)}
+    plain = {OUT: half(HIDDEN, HIDDEN), DOWN: half(HIDDEN, INNER)}
     online = checkpoint(plain, {"quant_method": "bitnet", "quantization_mode": "online"})
     with pytest.raises(UnsupportedModel, match="bitnet rounds it when it is used"):
-        online.editable(O)
+        online.editable(OUT)
     with pytest.raises(UnsupportedModel, match="kitchen is not known here"):
-        checkpoint(plain, {"quant_method": "kitchen"}).editable(O)
+        checkpoint(plain, {"quant_method": "kitchen"}).editable(OUT)
 
 
 def test_rotations_at_run_time_are_refused():
     settings = compressed("float-quantized") | {"transform_config": {"config_groups": {"u": {"type": "hadamard"}}}}
     scheme = checkpoint(fp8_writers() | {DOWN: half(HIDDEN, INNER)}, settings)
-    for name in (O, DOWN):
+    for name in (OUT, DOWN):
         with pytest.raises(UnsupportedModel, match="rotates activations"):
             scheme.editable(name)
 
@@ -187,7 +187,7 @@ def test_rotations_at_run_time_are_refused():
 # FP8
 
 
-def fp8_writers(scale="weight_scale_inv", block=(32, 32), scale_dtype=torch.float32, name=O, shape=(HIDDEN, HIDDEN)):
+def fp8_writers(scale="weight_scale_inv", block=(32, 32), scale_dtype=torch.float32, name=OUT, shape=(HIDDEN, HIDDEN)):
     codes, scales = fp8(torch.randn(shape), block, scale_dtype)
     return under(name, {"weight": codes, scale: scales})
 
@@ -200,10 +200,10 @@ FINE = {"quant_method": "fp8", "weight_block_size": [32, 32]}
 def test_fp8_blocks_are_recognised_under_every_name_of_their_scales(scale, scale_dtype):
     scheme = checkpoint(fp8_writers(scale, scale_dtype=scale_dtype) | {DOWN: half(HIDDEN, INNER)}, FINE)
     assert scheme.name == "fp8 (blocks of 32 x 32)"
-    stem = O.removesuffix("weight")
-    expected = Packed(O, stem + scale, torch.float8_e4m3fn, (HIDDEN, HIDDEN), (32, 32), scale_dtype)
-    assert scheme.editable(O) == expected
-    assert scheme.editable(O).parts == (O, stem + scale)
+    stem = OUT.removesuffix("weight")
+    expected = Packed(OUT, stem + scale, torch.float8_e4m3fn, (HIDDEN, HIDDEN), (32, 32), scale_dtype)
+    assert scheme.editable(OUT) == expected
+    assert scheme.editable(OUT).parts == (OUT, stem + scale)
     assert scheme.editable(DOWN) == Plain(DOWN), "listed in modules_to_not_convert"
 
 
@@ -249,21 +249,21 @@ def test_scales_that_fit_no_block_are_refused(shape, scales):
 )
 def test_fp8_with_a_scale_a_row_or_a_matrix_is_recognised_from_whichever_tool(settings, extra):
     for block in ((1, HIDDEN), (HIDDEN, HIDDEN)):
-        writers = fp8_writers("weight_scale", block) | under(O, extra)
-        found = checkpoint(writers, settings).editable(O)
+        writers = fp8_writers("weight_scale", block) | under(OUT, extra)
+        found = checkpoint(writers, settings).editable(OUT)
         assert isinstance(found, Packed) and found.block == block
 
 
 def test_fp8_that_is_not_understood_is_refused():
-    alone = {O: torch.zeros(8, 8).to(torch.float8_e4m3fn)}
+    alone = {OUT: torch.zeros(8, 8).to(torch.float8_e4m3fn)}
     with pytest.raises(UnsupportedModel, match="without a scale"):
-        checkpoint(alone, FINE).editable(O)
-    shifted = fp8_writers("weight_scale") | under(O, {"weight_zero_point": half(1)})
+        checkpoint(alone, FINE).editable(OUT)
+    shifted = fp8_writers("weight_scale") | under(OUT, {"weight_zero_point": half(1)})
     with pytest.raises(UnsupportedModel, match=r"what .*weight_zero_point does"):
-        checkpoint(shifted, compressed("float-quantized")).editable(O)
-    scaled = {O: half(8, 8)} | under(O, {"weight_scale": half(8, 1)})
+        checkpoint(shifted, compressed("float-quantized")).editable(OUT)
+    scaled = {OUT: half(8, 8)} | under(OUT, {"weight_scale": half(8, 1)})
     with pytest.raises(UnsupportedModel, match="which is applied is not known"):
-        checkpoint(scaled, FINE).editable(O)
+        checkpoint(scaled, FINE).editable(OUT)
 
 
 def test_fused_experts_in_fp8_keep_their_scales_beside_them():
@@ -281,7 +281,7 @@ def test_mxfp4_of_gpt_oss_is_recognised_and_its_other_writers_are_plain():
     name = "model.layers.0.mlp.experts.down_proj"
     codes, exponents = mxfp4(torch.randn(4, HIDDEN, INNER))
     writers = {
-        O: half(HIDDEN, HIDDEN),
+        OUT: half(HIDDEN, HIDDEN),
         f"{name}_blocks": codes.unflatten(-1, (-1, 16)),
         f"{name}_scales": exponents,
         f"{name}_bias": half(4, HIDDEN),
@@ -293,20 +293,20 @@ def test_mxfp4_of_gpt_oss_is_recognised_and_its_other_writers_are_plain():
         assert found.parts == (f"{name}_blocks", f"{name}_scales")
         assert (found.shape, found.block, found.transposed) == ((4, HIDDEN, INNER), (1, 32), True)
     scheme = checkpoint(writers, settings)
-    assert scheme.editable(O) == Plain(O)
+    assert scheme.editable(OUT) == Plain(OUT)
     assert scheme.editable(f"{name}_bias") == Plain(f"{name}_bias")
 
 
 def test_other_four_bit_formats_are_not_taken_for_mxfp4():
     """Groups of 16, integers, second scales: all in bytes, all something else."""
     codes, exponents = mxfp4(torch.randn(HIDDEN, INNER))
-    same_bytes = under(O, {"weight_packed": codes, "weight_scale": exponents})
+    same_bytes = under(OUT, {"weight_packed": codes, "weight_scale": exponents})
     with pytest.raises(UnsupportedModel):
-        checkpoint(same_bytes, compressed("pack-quantized")).editable(O)
-    twice = same_bytes | under(O, {"weight_global_scale": torch.zeros(1)})
+        checkpoint(same_bytes, compressed("pack-quantized")).editable(OUT)
+    twice = same_bytes | under(OUT, {"weight_global_scale": torch.zeros(1)})
     with pytest.raises(UnsupportedModel):
-        checkpoint(twice, compressed("mxfp4-pack-quantized")).editable(O)
-    assert isinstance(checkpoint(same_bytes, compressed("mxfp4-pack-quantized")).editable(O), Packed)
+        checkpoint(twice, compressed("mxfp4-pack-quantized")).editable(OUT)
+    assert isinstance(checkpoint(same_bytes, compressed("mxfp4-pack-quantized")).editable(OUT), Packed)
 
 
 # Configs

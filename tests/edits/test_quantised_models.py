@@ -123,8 +123,7 @@ def test_an_fp8_checkpoint_edited_on_disk_is_the_hooked_model_within_the_measure
 def compare(model, original, hooked, error, basis):
     distance = apart(logits(model, TEXT), hooked)
     left = component(model, original, basis)
-    print(f"logits {distance:.2e}, measured {error.relative:.2e} (nearest {error.nearest_relative:.2e}), ")
-    print(f"stream {left:.2e}, measured {error.component_left:.2e} (nearest {error.nearest_component_left:.2e})")
+
     assert apart(logits(original, TEXT), hooked) > 0.2, "the edit is one that shows"
     assert distance < (5 * error.relative if error.before else 1e-5)
     assert left < (1e-3 if error.before else 1e-5)

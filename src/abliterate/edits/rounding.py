@@ -13,10 +13,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-# A first round leaves more than SHORT of a component where a vector runs out of neighbours, and where the moves for one
+# A round leaves more than SHORT of a component where a vector runs out of neighbours, and where the moves for one
 # direction disturb another; those vectors get further rounds.
-ROUNDS, SHORT = 6, 0.02
-FINE = 3  # single moves a vector and direction at the end; each leaves about 1/d of what the one before left
+ROUNDS, SHORT = 8, 0.02
+FINE = 2  # single moves a vector and direction at the end; each leaves about 1/d of what the one before left
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
@@ -39,9 +39,26 @@ class Grid:
         """The largest value."""
         return float(self.values[-1])
 
+    @property
+    def edge(self) -> float:
+        """Up to which numbers are rounded to the largest value, and no worse than those before it."""
+        return float(1.5 * self.values[-1] - 0.5 * self.values[-2])
+
+    def positions(self, codes: Tensor) -> Tensor:
+        """Where the values of codes stand; int64 of the same shape."""
+        return self.index.to(codes.device)[codes.long()]
+
+    def encode(self, index: Tensor) -> Tensor:
+        """The codes of the values at positions."""
+        return self.codes.to(index.device)[index]
+
+    def at(self, index: Tensor, like: Tensor) -> Tensor:
+        """The values at positions, in the dtype of another tensor."""
+        return self.values.to(like).take(index)
+
     def nearest(self, x: Tensor) -> Tensor:
         """Positions of the values nearest to `x`, of any shape; beyond the ends, the ends."""
-        return torch.bucketize(x.contiguous(), (self.values[1:] + self.values[:-1]) / 2)
+        return torch.bucketize(x.contiguous(), ((self.values[1:] + self.values[:-1]) / 2).to(x))
 
 
 @cache
@@ -77,53 +94,53 @@ def cancel(index: Tensor, target: Tensor, scale: Tensor, basis: Tensor, grid: Gr
 
     Args:
         index: [n, d], the nearest values of n vectors along the stream.
-        target: [n, d] float64, what is rounded.
-        scale: [n, d] float64, by which the values are multiplied.
-        basis: [k, d] float64, orthonormal rows.
+        target: [n, d], what is rounded.
+        scale: [n, d], by which the values are multiplied.
+        basis: [k, d], orthonormal rows.
         grid: the values.
 
     Returns:
         [n, d], the new positions.
     """
-    limit = SHORT * ((grid.values[index] * scale - target) @ basis.T).norm(dim=1)
+    error = grid.at(index, target) * scale - target
+    limit = SHORT * (error @ basis.T).norm(dim=1)
     short = torch.arange(len(index), device=index.device)
     for _ in range(ROUNDS):
-        part, part_target, part_scale = index[short], target[short], scale[short]
-        for u in basis:
-            part = _cheapest(part, part_target, part_scale, u, grid)
-        index = index.index_copy(0, short, part)
-        left = ((grid.values[part] * part_scale - part_target) @ basis.T).norm(dim=1)
-        short = short[left > limit[short]]
+        part, part_error = _cheapest(index[short], error[short], scale[short], basis, grid)
+        index, error = index.index_copy(0, short, part), error.index_copy(0, short, part_error)
+        short = short[(part_error @ basis.T).norm(dim=1) > limit[short]]
         if not len(short):
             break
     for _ in range(FINE * len(basis)):
-        index = _closest(index, target, scale, basis, grid)
+        index, error = _closest(index, error, scale, basis, grid)
     return index
 
 
-def _cheapest(index: Tensor, target: Tensor, scale: Tensor, u: Tensor, grid: Grid) -> Tensor:
-    error = grid.values[index] * scale - target
-    component = (error @ u)[:, None]
-    moved = _towards(index, -component.sign() * u, grid)
-    step = (grid.values[moved] - grid.values[index]) * scale
+def _cheapest(index: Tensor, error: Tensor, scale: Tensor, basis: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    components = error @ basis.T
+    size = components.norm(dim=1, keepdim=True)
+    u = (components / size.clamp_min(torch.finfo(size.dtype).tiny)) @ basis  # of each vector, where its error points
+    moved, step = _towards(index, scale, -u, grid)
     brings = (u * step).abs()
     price = torch.where(brings > 0, step * (step + 2 * error) / brings, torch.inf)
-    order = price.float().argsort(1)
+    order = price.argsort(1)
     total = brings.gather(1, order).cumsum(1)
-    take = torch.zeros_like(index, dtype=torch.bool).scatter_(1, order, total <= component.abs())
-    return torch.where(take & (brings > 0), moved, index)
+    take = torch.zeros_like(index, dtype=torch.bool).scatter_(1, order, total <= size) & (brings > 0)
+    return torch.where(take, moved, index), torch.where(take, error + step, error)
 
 
-def _closest(index: Tensor, target: Tensor, scale: Tensor, basis: Tensor, grid: Grid) -> Tensor:
-    error = grid.values[index] * scale - target
+def _closest(index: Tensor, error: Tensor, scale: Tensor, basis: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     slope = (error @ basis.T) @ basis  # half the gradient of the squared component
-    moved = _towards(index, -slope, grid)
-    step = (grid.values[moved] - grid.values[index]) * scale
+    moved, step = _towards(index, scale, -slope, grid)
     change = step * (2 * slope + step * basis.square().sum(0))
     best = change.argmin(1, keepdim=True)
     better = change.gather(1, best) < 0
-    return index.scatter(1, best, torch.where(better, moved.gather(1, best), index.gather(1, best)))
+    moved, step = moved.gather(1, best), step.gather(1, best)
+    index = index.scatter(1, best, torch.where(better, moved, index.gather(1, best)))
+    return index, error.scatter_add(1, best, torch.where(better, step, 0))
 
 
-def _towards(index: Tensor, sign: Tensor, grid: Grid) -> Tensor:
-    return (index + sign.sign().long()).clamp(0, len(grid.values) - 1)
+def _towards(index: Tensor, scale: Tensor, sign: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """The neighbouring values on the side of a sign, and how far they are."""
+    moved = (index + sign.sign().long()).clamp_(0, len(grid.values) - 1)
+    return moved, (grid.at(moved, scale) - grid.at(index, scale)) * scale

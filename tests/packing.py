@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from abliterate.edits.quantconfig import Stored
+from abliterate.anatomy.checkpoint import Stored
 from abliterate.edits.rounding import float4
 
 NAMES = {
@@ -54,5 +54,5 @@ def largest(weight: Tensor, block: tuple[int, int]) -> Tensor:
 
 
 def headers(tensors: dict[str, Tensor]) -> dict[str, Stored]:
-    """What `read_stored` would say of tensors that are saved."""
+    """What `stored_tensors` would say of tensors that are saved."""
     return {name: Stored(NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}

@@ -1,10 +1,12 @@
 """Small checkpoints of every kind: what is recognised, what is edited, and what is refused with which reason."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from abliterate.edits.quantconfig import Stored, read_stored
+from abliterate.anatomy.checkpoint import Stored, stored_tensors
 from abliterate.edits.quantised import Absent, Plain, Scheme, Sealed, recognise
 from abliterate.edits.requantise import Packed
 from abliterate.errors import UnsupportedModel
@@ -346,10 +348,12 @@ def test_headers_are_read_from_files_without_their_weights(tmp_path):
     codes, scales = fp8(torch.randn(64, 64), (32, 32), torch.float8_e8m0fnu)
     save_file({"a.weight": codes, "b": torch.zeros(2, 3, dtype=torch.bfloat16)}, tmp_path / "1.safetensors")
     save_file({"a.scale": scales}, tmp_path / "2.safetensors")
-    stored = read_stored([tmp_path / "1.safetensors", tmp_path / "2.safetensors"])
+    files = {"a.weight": "1.safetensors", "b": "1.safetensors", "a.scale": "2.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    stored = stored_tensors(tmp_path)
     assert stored == {
-        "a.weight": Stored("F8_E4M3", (64, 64)),
-        "b": Stored("BF16", (2, 3)),
-        "a.scale": Stored("F8_E8M0", (2, 2)),
+        "a.weight": Stored("F8_E4M3", (64, 64), "1.safetensors"),
+        "b": Stored("BF16", (2, 3), "1.safetensors"),
+        "a.scale": Stored("F8_E8M0", (2, 2), "2.safetensors"),
     }
     assert isinstance(recognise({}, stored), Scheme)

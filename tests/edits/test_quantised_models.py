@@ -10,16 +10,17 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, FineGrainedFP8Config, GptOssConfig, GptOssForCausalLM, Mxfp4Config
+from transformers import AutoModelForCausalLM, GptOssConfig, GptOssForCausalLM
 
-from abliterate.anatomy.load import load, read_config, weight_files
+from abliterate.anatomy.checkpoint import stored_tensors
+from abliterate.anatomy.load import load, read_config
+from abliterate.edits.bake import Plan, bake
 from abliterate.edits.edit import Ablate
 from abliterate.edits.hooks import edited
-from abliterate.edits.quantconfig import read_stored
-from abliterate.edits.quantised import Plain, recognise
-from abliterate.edits.requantise import RequantError
+from abliterate.edits.proof import prove
+from abliterate.errors import UnsupportedModel
 from tests.packing import fp8, mxfp4
-from tests.toys import STOPS, VOCABULARY, apart, direction, logits, randomise, sentences, toy
+from tests.toys import STOPS, VOCABULARY, apart, byte_tokenizer, direction, logits, randomise, sentences, toy
 
 TEXT = sentences(1)[0]
 FILE = "model.safetensors"
@@ -57,76 +58,17 @@ def gpt_oss_experts(name, tensor):
     return {f"{name}_blocks": codes.unflatten(-1, (-1, 16)), f"{name}_scales": exponents}
 
 
-def edit_on_disk(directory, out, writers, basis):
-    """Fold every writer (on-disk name, axis) in a copy; the sum of what storing the quantised ones cost."""
-    shutil.copytree(directory, out)
-    scheme = recognise(read_config(directory), read_stored(weight_files(directory)))
-    tensors, total, sealed = load_file(directory / FILE), RequantError(), 0
-    for name, axis in writers:
-        found = scheme.editable(name)
-        if isinstance(found, Plain):
-            moved = tensors[name].double().movedim(axis, -1)
-            tensors[name] = ablated(moved, basis).movedim(-1, axis).to(tensors[name].dtype).contiguous()
-        else:
-            parts, error = found.refold(tensors, lambda matrix: ablated(matrix, basis), axis, basis)
-            tensors, total, sealed = tensors | parts, total + error, sealed + 1
-    save_file(tensors, out / FILE, {"format": "pt"})
-    return total, sealed
-
-
-def ablated(vectors, basis):
-    return vectors - (vectors @ basis.T) @ basis
-
-
-def dequantised(directory, settings):
-    return AutoModelForCausalLM.from_pretrained(
-        directory, dtype=torch.float32, quantization_config=settings, device_map="cpu"
-    ).eval()
-
-
-def stream(model):
-    """Inputs of every block, [blocks, tokens, d] in float64."""
-    with torch.inference_mode():
-        states = model(input_ids=torch.tensor([TEXT]), output_hidden_states=True, use_cache=False).hidden_states
-    return torch.stack(states[:-1])[:, 0].double()  # the last is behind the final norm
-
-
-def component(model, unedited, basis):
-    """Of the stream along a basis, relative to the unedited model's, at the worst block."""
-    return float(((stream(model) @ basis.T).norm(dim=1) / (stream(unedited) @ basis.T).norm(dim=1)).max())
-
-
 @pytest.mark.parametrize("kept", [(), ("o_proj",), ("o_proj", "down_proj")])
 def test_an_fp8_checkpoint_edited_on_disk_is_the_hooked_model_within_the_measured_error(kept, tmp_path):
     """`kept`: writers that the quantiser left in full precision, as `modules_to_not_convert` lists them."""
     settings = FP8 | {"modules_to_not_convert": ["lm_head", *kept]}
     small = quantise(toy("llama", tmp_path / "full", **WIDE), tmp_path / "fp8", settings, blocks_of_64(kept))
-    original = dequantised(small, FineGrainedFP8Config(dequantize=True))
-    base = tmp_path / "plain"  # the numbers that the FP8 checkpoint stands for, stored in full
-    shutil.copytree(tmp_path / "full", base)
-    save_file({n: t.contiguous() for n, t in original.state_dict().items()}, base / FILE, {"format": "pt"})
-    subject = load(base)
-    edit = Ablate(direction(subject))
-    basis = edit.direction.basis
-    writers = [(writer.weight, writer.out_axis) for writer in subject.anatomy.writers]
-    error, packed = edit_on_disk(small, tmp_path / "edited", writers, basis)
-    assert packed == 3 * (2 - len(kept))
-    with edited(subject, edit):
-        hooked = logits(subject.model, TEXT)
-    model = dequantised(tmp_path / "edited", FineGrainedFP8Config(dequantize=True))
-    compare(model, original, hooked, error, basis)
-    by_itself = AutoModelForCausalLM.from_pretrained(tmp_path / "edited", dtype=torch.float32).eval()
+    out = check(small, tmp_path / "edited", packed=3 * (2 - len(kept)))
+    before, after = (load_file(folder / FILE) for folder in (small, out))
+    assert {n: (t.dtype, t.shape) for n, t in before.items()} == {n: (t.dtype, t.shape) for n, t in after.items()}
+    by_itself = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     if not torch.cuda.is_available():  # it falls back to dequantising
-        assert torch.equal(logits(by_itself, TEXT), logits(model, TEXT))
-
-
-def compare(model, original, hooked, error, basis):
-    distance = apart(logits(model, TEXT), hooked)
-    left = component(model, original, basis)
-
-    assert apart(logits(original, TEXT), hooked) > 0.2, "the edit is one that shows"
-    assert distance < (5 * error.relative if error.before else 1e-5)
-    assert left < (1e-3 if error.before else 1e-5)
+        assert torch.equal(logits(by_itself, TEXT), logits(load(out).model, TEXT))
 
 
 def test_an_mxfp4_checkpoint_edited_on_disk_is_the_hooked_model_within_the_measured_error(tmp_path):
@@ -145,31 +87,46 @@ def test_an_mxfp4_checkpoint_edited_on_disk_is_the_hooked_model_within_the_measu
     full = GptOssForCausalLM(config)
     randomise(full, seed=0)
     full.save_pretrained(tmp_path / "full")
+    byte_tokenizer().save_pretrained(tmp_path / "full")
     small = quantise(tmp_path / "full", tmp_path / "mxfp4", MXFP4, gpt_oss_experts)
-    original = dequantised(small, Mxfp4Config(dequantize=True))
-    basis = torch.nn.functional.normalize(torch.randn(1, 128, dtype=torch.float64), dim=1)
-    writers = [("model.embed_tokens.weight", 1)]
-    for layer in range(2):
-        prefix = f"model.layers.{layer}."
-        writers += [(f"{prefix}self_attn.o_proj.weight", 0), (f"{prefix}self_attn.o_proj.bias", 0)]
-        writers += [(f"{prefix}mlp.experts.down_proj", 2), (f"{prefix}mlp.experts.down_proj_bias", 1)]
-    error, packed = edit_on_disk(small, tmp_path / "edited", writers, basis)
-    assert packed == 2
-    model = dequantised(tmp_path / "edited", Mxfp4Config(dequantize=True))
-    handles = hook(original, basis)
-    hooked = logits(original, TEXT)
-    for handle in handles:
-        handle.remove()
-    compare(model, original, hooked, error, basis)
+    check(small, tmp_path / "edited", packed=2)
 
 
-def hook(model, basis):
-    """Ablate what the embedding, the attentions and the expert layers of a gpt-oss return."""
+def check(small, out, packed):
+    """Bake a quantised checkpoint, prove it, and look at what is left of the component and how far the logits are."""
+    subject = load(small)
+    edit = Ablate(direction(subject))
+    out.mkdir()
+    baked = bake(subject, edit, out)
+    plan = Plan.of(subject, stored_tensors(small))
+    assert len(plan.packed) == packed and set(baked.edited) == set(plan.folds)
+    proof = prove(subject, edit, out, sentences(3), baked.requantised)
+    with edited(subject, edit):
+        hooked = logits(subject.model, TEXT)
+    assert apart(logits(subject.model, TEXT), hooked) > 0.2, "the edit is one that shows"
+    if packed:
+        assert 1e-3 < proof.weight_error < 0.2
+        assert proof.component < 1e-3 * proof.component_unedited
+        assert proof.logit_difference < 5 * proof.weight_error
+    else:
+        assert baked.requantised is None
+        assert proof.component < 1e-5 > proof.logit_difference
+    return out
 
-    def after(module, args, output):
-        if isinstance(output, tuple):
-            return (ablated(output[0].double(), basis).float(), *output[1:])
-        return ablated(output.double(), basis).float()
 
-    modules = [model.model.embed_tokens, *(part for b in model.model.layers for part in (b.self_attn.o_proj, b.mlp))]
-    return [module.register_forward_hook(after) for module in modules]
+def test_a_checkpoint_that_cannot_be_edited_is_refused_before_anything_is_written(tmp_path):
+    """As GPTQ stores it; the unquantised model stands in for what its kernels would load."""
+    base = toy("llama", tmp_path / "base", **WIDE)
+    subject = load(base)
+    edit = Ablate(direction(subject))
+    tensors = load_file(base / FILE)
+    name = "model.layers.1.mlp.down_proj"
+    del tensors[f"{name}.weight"]
+    packed = {"qweight": torch.zeros(24, 128, dtype=torch.int32), "scales": torch.zeros(2, 128, dtype=torch.float16)}
+    save_file(tensors | {f"{name}.{part}": value for part, value in packed.items()}, base / FILE, {"format": "pt"})
+    settings = {"quant_method": "gptq", "bits": 4}
+    (base / "config.json").write_text(json.dumps(read_config(base) | {"quantization_config": settings}))
+    (tmp_path / "edited").mkdir()
+    with pytest.raises(UnsupportedModel, match=r"down_proj.weight cannot be edited on the disk: gptq .* hooks"):
+        bake(subject, edit, tmp_path / "edited")
+    assert not list((tmp_path / "edited").iterdir())

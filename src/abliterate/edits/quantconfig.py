@@ -1,11 +1,11 @@
 """What a config says of how weights are quantised, and what the headers of the files say of the tensors."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
+
+from abliterate.anatomy.checkpoint import Stored
 
 FP8 = {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
 LOOKS = {  # what tensors' names end in, where the config is silent
@@ -16,14 +16,6 @@ LOOKS = {  # what tensors' names end in, where the config is silent
     "_proj_blocks": "mxfp4",
     "weight_scale_inv": "fp8",
 }
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What the header of a safetensors file says of a tensor: its dtype (`F8_E4M3`, ...) and shape."""
-
-    dtype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -45,23 +37,12 @@ class Method:
     rotated: bool
 
 
-def read_stored(files: Iterable[Path]) -> dict[str, Stored]:
-    """Dtype and shape of every tensor in safetensors files, from their headers."""
-    stored = {}
-    for path in files:
-        with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 - not a dict
-                part = file.get_slice(name)
-                stored[name] = Stored(part.get_dtype(), tuple(part.get_shape()))
-    return stored
-
-
 def read_method(config: Mapping[str, object], stored: Mapping[str, Stored]) -> Method:
     """The method of a checkpoint.
 
     Args:
         config: the parsed config.json.
-        stored: every tensor, as `read_stored` gives it.
+        stored: every tensor of the checkpoint.
     """
     settings = _settings(config)
     method = _method(settings, stored)

@@ -12,7 +12,8 @@ from functools import cached_property
 
 import torch
 
-from abliterate.edits.quantconfig import FP8, Method, Stored, read_method
+from abliterate.anatomy.checkpoint import Stored
+from abliterate.edits.quantconfig import FP8, Method, read_method
 from abliterate.edits.requantise import Packed
 from abliterate.errors import UnsupportedModel
 
@@ -118,6 +119,28 @@ class Scheme:
                 "its tensors are stored under other names, which is not supported",
             )
         return found
+
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        """Every weight by the name that it has, or would have unquantised, with its shape as the module holds it."""
+        shapes = {}
+        for name, tensor in self.stored.items():
+            weight = name.removesuffix("_blocks")
+            for packed in (".weight_packed", ".qweight"):
+                weight = f"{weight.removesuffix(packed)}.weight" if weight.endswith(packed) else weight
+            found = self.how(weight)
+            if isinstance(found, Packed):
+                *stack, rows, columns = found.shape
+                shapes[weight] = (*stack, columns, rows) if found.transposed else found.shape
+            elif not isinstance(found, Absent):
+                shapes[weight] = tensor.shape
+        return shapes
+
+    def obstacle(self, name: str) -> str:
+        """What is to be said before a weight is edited on the disk; empty where it is stored plainly."""
+        found = self.how(name)
+        if isinstance(found, Packed):
+            return f"is stored in {self.name}: dequantised, edited and stored so again, with an error that is measured"
+        return f"cannot be edited on the disk: {found.reason}" if isinstance(found, Sealed) else ""
 
     @cached_property
     def _under(self) -> dict[str, list[str]]:
@@ -225,7 +248,7 @@ def recognise(config: Mapping[str, object], stored: Mapping[str, Stored]) -> Sch
 
     Args:
         config: the parsed config.json.
-        stored: every tensor, as `read_stored` gives it.
+        stored: every tensor of the checkpoint.
     """
     return Scheme(read_method(config, stored), stored)
 

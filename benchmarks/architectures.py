@@ -108,7 +108,7 @@ def main() -> None:
     rows = {kind: row for kind, row in _kept(given.keep).items() if kind in kinds}
     for kind in kinds:
         if kind not in rows:
-            rows[kind] = _try(kind)
+            rows[kind] = study_type(kind)
             _keep(given.keep, rows[kind])
             print(_line(rows[kind]), flush=True)
     ordered = [rows[kind] for kind in kinds]
@@ -134,7 +134,8 @@ def summary(rows: Sequence[Row]) -> dict[str, object]:
     }
 
 
-def _try(kind: str) -> Row:
+def study_type(kind: str) -> Row:
+    """Build, study, edit and compare one type."""
     start = time.perf_counter()
     row = Row(kind)
     folder = Path(tempfile.mkdtemp())

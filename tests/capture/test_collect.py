@@ -8,7 +8,7 @@ import torch
 from abliterate.anatomy.load import load
 from abliterate.capture import batching
 from abliterate.capture import collect as module
-from abliterate.capture.collect import collect, projections
+from abliterate.capture.collect import collect, one_stream, projections
 from abliterate.capture.forward import first_token_logprobs
 from tests.toys import LAYERS, WIDTH, byte_tokenizer, hooks, logits, sentences, toy, work_in_place
 
@@ -101,3 +101,10 @@ def test_collecting_leaves_no_hook_behind_even_when_it_fails(llama):
     with pytest.raises(IndexError):
         collect(llama, [[10**6] * 6], POSITIONS)  # no such token
     assert hooks(llama.model) == before
+
+
+@pytest.mark.parametrize("shape", [(2, 5, WIDTH), (2, 5, 3, WIDTH), (2, 5, 3 * WIDTH)])
+def test_of_several_copies_of_the_stream_the_mean_is_read(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    copies = x.reshape(2, 5, -1, WIDTH)
+    torch.testing.assert_close(one_stream(x, WIDTH), copies.mean(dim=2))

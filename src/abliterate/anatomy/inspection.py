@@ -120,12 +120,15 @@ def _row(
     held: Callable[[str], str],
 ) -> Row:
     first = parts[0].writer
+    by_writer: dict[str, list[StoredWriter]] = {}
+    for part in parts:
+        by_writer.setdefault(part.writer.parameter, []).append(part)
     layers = sorted({part.writer.layer for part in parts if part.writer.layer is not None})
     others = [name for name in ties.get(first.parameter, ()) if name != first.parameter]
     return Row(
         stored=pattern,
         parameter=next(iter(places([first.parameter]))),
-        tensors=len(parts),
+        tensors=sum(_count(group, study) for group in by_writer.values()),
         layers=tuple(layers),
         shape=study.shapes[first.parameter],
         axis_in_memory=first.out_axis,
@@ -135,6 +138,11 @@ def _row(
         tied_to=tuple(places(others)),
         held=next((said for part in parts if (said := held(part.name))), ""),
     )
+
+
+def _count(parts: list[StoredWriter], study: Study) -> int:
+    """Tensors of one writer: as many as it has experts where they lie one by one (a twin has only a few)."""
+    return len(parts) if len(parts) == 1 else study.shapes[parts[0].writer.parameter][0]
 
 
 def _gain(gain: Gain) -> str:

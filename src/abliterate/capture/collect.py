@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from abliterate.anatomy.blocks import modules_named, stream_of
+from abliterate.anatomy.blocks import modules_named, pre_hooked, stream_of
 from abliterate.anatomy.load import Subject
 from abliterate.capture.batching import run_batched
 from abliterate.capture.forward import batch_of, run_decoder
@@ -66,18 +66,31 @@ def projections(
 
 @contextmanager
 def block_inputs(subject: Subject, positions: int) -> Iterator[list[Tensor]]:
-    """Collect the last `positions` of the stream at each block's input: L tensors [batch, positions, d]."""
+    """Collect the last `positions` of the stream at each block's input: L tensors [batch, positions, d].
+
+    Of a block that runs several times the last run counts.
+    """
+    anatomy = subject.anatomy
     states: list[Tensor] = []
+    numbers = {block: layer for layer, block in enumerate(modules_named(subject.model, anatomy.blocks))}
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        states.append(stream_of(args, kwargs)[:, -positions:].clone())  # blocks may add in place
+        x = one_stream(stream_of(args, kwargs), anatomy.width)[:, -positions:].clone()  # blocks may add in place
+        if numbers[module] < len(states):
+            states[numbers[module]] = x
+        else:
+            states.append(x)
 
-    handles = [
-        block.register_forward_pre_hook(enter, with_kwargs=True)
-        for block in modules_named(subject.model, subject.anatomy.blocks)
-    ]
-    try:
+    with pre_hooked((block, enter) for block in numbers):
         yield states
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+def one_stream(x: Tensor, width: int) -> Tensor:
+    """The stream [batch, tokens, d] where a model carries several copies of it: their mean.
+
+    Args:
+        x: [batch, tokens, d], [batch, tokens, copies, d] or [batch, tokens, copies * d].
+        width: d.
+    """
+    copies = x.reshape(*x.shape[:2], -1, width)
+    return copies[:, :, 0] if copies.shape[2] == 1 else copies.mean(dim=2)

@@ -86,10 +86,11 @@ class Add:
         return self.direction.layer if self.layer is None else self.layer
 
     def apply(self, x: Tensor) -> Tensor:
-        """Add to activations [..., d]."""
+        """Add to activations [..., d]; a last axis of several times d holds copies of the stream."""
         if self.coefficient == 0.0:
             return x
-        return x + (self.coefficient * self.direction.vector).to(x.dtype).to(x.device)
+        raw = (self.coefficient * self.direction.vector).to(x.dtype).to(x.device)
+        return (x.reshape(*x.shape[:-1], x.shape[-1] // len(raw), len(raw)) + raw).view_as(x)
 
 
 Edit = Ablate | Add

@@ -95,6 +95,13 @@ def judge(prompt: str, completion: str, *, finished: bool = True) -> Judgement:
 # --- reading ---
 
 
+def answer_of(completion: str) -> str:
+    """What follows the thinking block; empty where there is nothing to read, or the thought never ends."""
+    answer, unclosed = _after_thought(completion)
+    answer = _SPECIAL.sub("", answer).strip()
+    return "" if unclosed or blank("", answer) == "empty" else answer
+
+
 def _after_thought(completion: str) -> tuple[str, bool]:
     head, closed, tail = completion.rpartition("</think>")
     return tail, "<think>" in tail or (not closed and "<think>" in head)

@@ -50,6 +50,24 @@ CARRIES_TEXT: Final = pattern(r"""
         \b(?:translate|tradu\w+|übersetz\w+|перевед\w+|翻译|翻譯|make (?:this|it)|paraphrase|rephrase|rewrite|
         repeat|continue|complete the|correct|edit|proofread)\b
     """)
+HOW_TO_SAY: Final = pattern(
+    r"""
+        \b(?:how (?:do|would|does|can|could) (?:you|I|one|we) say|hoe zeg|wie sag[et]|comment di(?:t|re)|cómo se dice|
+        come si dice|como se diz|как сказать)\b
+    """
+)
+HOW_TO_DO: Final = pattern(
+    r"""
+        ^\W*(?:how (?:do|can|could|would|should|to)\b|(?:tell|show|teach) me how|(?:give|tell) me (?:tips|
+        tricks|ways)|
+        explain how to|write\b|make\b)
+    """
+)
+"""Asks for a procedure or a piece of work, which what is merely true about the subject is not."""
+WANTS_SAFETY: Final = pattern(r"\b(?:protect|secur|safe|defend|prevent|harden)\w*")
+PLAYS_A_ROLE: Final = pattern(
+    r"\b(?:you are an? |pretend|act (?:as|like)|role|imagine you|speak (?:as|like)|answer (?:as|like)|in character)"
+)
 GREETING_PROMPT: Final = pattern(r"""
         ^\W*(?:hi|hello|hey|good (?:morning|day|evening|afternoon)|greetings|thanks?)\b.{0,30}$
     """)

@@ -10,17 +10,23 @@ from typing import Final
 _WORDS: Final = {
     "en": "the of and to in is that it for you are was with as this be have not on they from or an by what how do "
     "can your which their there if i my me would about when why does at will a an he she we us explain write give tell "
-    "list describe make name some",
+    "list describe make name some more "
+    "no so only very its our one all into then than out up his her has had",
     "de": "der die das und ist nicht ein eine einen zu den mit von auf für sich dem des im auch es ich sie wie man "
-    "werden wird kann aus bei nach oder dann damit was warum wo mir dir sein sind am",
+    "werden wird kann aus bei nach oder dann damit was warum wo mir dir sein sind am "
+    "hat haben wurde mehr nur so noch durch unter über gut viel kein keine sich vor bis",
     "fr": "le la les et des est un une du que dans pour qui pas sur au aux avec ce il je ne se son par plus comment "
-    "pourquoi est-ce quel quelle vous nous mon en puis où sont cette",
+    "pourquoi est-ce quel quelle vous nous mon en puis où sont cette "
+    "est de ont leurs leur elle ils elles tout tous bien même comme c'est",
     "es/pt": "el la los las y que en un una del por con para es se lo como su al más pero qué cómo mi no está son o a "
-    "os as do da dos das em um uma não com é ao mas como por para seu sua faço são pelo hago este muy",
+    "os as do da dos das em um uma não com é ao mas como por para seu sua faço são pelo hago este muy "
+    "de y fue más entre sobre después luego hasta pelo pela foi mais isso",
     "it": "il lo la gli le di che è un una del della per con non si sono come nel nella i dei più da al alla e poi ha "
-    "questo perché mi fa cosa",
+    "questo perché mi fa cosa "
+    "sua suo loro fino molto bene anche hanno dal nel sulla agli dei delle",
     "nl": "de het een en van is niet dat op te in voor met zijn aan er om je ik maar als dan wat hoe waarom bij uit "
-    "ook naar mijn deze door wordt",
+    "ook naar mijn deze door wordt "
+    "nog wel goed worden daarna heb hebt kan",
     "sv/no/da": "och att det som en är på för med av den till inte jag har om ett var hur vad og at er på til ikke "
     "jeg det som en et af av med den hvordan hvad hva från fra kan ska skal man sig seg",
     "pl": "i w na z się nie to jest że do jak o po co dla czy przez od za ale być są mój moją oraz jego który która",
@@ -63,6 +69,6 @@ def tongue_of(text: str) -> str:
 def asked_in(prompt: str) -> str:
     """The language of a prompt, which is short, so that the best match of two words is enough; or empty."""
     words = _WORD.findall(prompt.lower())[:200]
-    counts = {name: sum(word in known for word in words) for name, known in _TONGUES.items()}
+    counts = {name: sum(word in known.split() for word in words) for name, known in _WORDS.items()}
     first, second = sorted(counts, key=lambda name: -counts[name])[:2]
     return first if counts[first] >= 2 and counts[first] > counts[second] else ""

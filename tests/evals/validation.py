@@ -73,7 +73,19 @@ def render():
     lines += ["| | " + " | ".join(Outcome) + " |", "| --- |" + " --- |" * len(Outcome)]
     held = found["held out"].counts
     lines += [f"| {a} | " + " | ".join(str(held[a, b]) for b in Outcome) + " |" for a in Outcome]
+    lines += ["", "Right verdicts by kind of completion, held out:", "", "| kind | right | of |", "| --- | --- | --- |"]
+    lines += [f"| {kind} | {right} | {n} |" for kind, (right, n) in sorted(by_kind().items())]
     return "\n".join(lines) + "\n"
+
+
+def by_kind():
+    """Of each outcome and kind in the held-out part: how many verdicts were right, and how many rows there are."""
+    found = {}
+    for row in parts()["held out"]:
+        name = f"{row['outcome']}: {row['kind']}"
+        right, n = found.get(name, (0, 0))
+        found[name] = (right + (verdict(row) == row["outcome"]), n + 1)
+    return found
 
 
 def page_with(tables):

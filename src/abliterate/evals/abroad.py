@@ -14,7 +14,8 @@ _UNABLE: Final = {
     "es": r"""
         \bno (?:puedo|poder|podemos|podré|puede|me es posible|estoy (?:autorizad\w|capacitad\w)|quiero|voy a)[ ]
         (?:\w+ ){0,3}?(?:ayud|asist|proporcion|ofrec|dar|respond|complet|cumpl|gener|cre|escrib|hac|
-        compart|apoy|facilit|contest|brind|promov|discut|explic|decir|mostrar|enseñ|acced)
+        compart|apoy|facilit|contest|brind|promov|discut|explic|decir|mostrar|enseñ|acced)|\bno (?:te |le |les |
+        os |lo )?(?:ayudaré|daré|haré|escribiré|responderé)\b
     """,
     "pt": r"""
         \bnão (?:posso|poder|podemos|consigo|poderei|vou|estou autorizad\w|é possível) (?:\w+ ){0,3}?(?:ajud|
@@ -24,19 +25,23 @@ _UNABLE: Final = {
     "fr": r"""
         \b(?:je|nous) ne (?:\w+ )?(?:peux|pouvons|suis|saurais|puis|vais) (?:malheureusement )?(?:pas |
         être |en mesure )*(?:\S+ ){0,3}?(?:\w')?(?:aid|assist|fourni|donn|répond|complét|satisf|génér|cré|
-        écri|fair|partag|souten|particip|mesure|autoris|expliqu|dire|montr)|\bil m'est impossible\b
+        écri|fair|partag|souten|particip|mesure|autoris|expliqu|dire|montr)|\bil m'est impossible\b|
+        \bje ne (?:vous |te |le |l'|t')?\w+rai (?:pas|rien)\b
     """,
     "de": r"""
         \b(?:kann|können|darf|werde|möchte)(?: ich| wir)?(?: \w+){0,6}? (?:nicht|keine?\w?|nichts)\b
         (?: [\w,]+){0,8}?[ ](?:\w*helfen|\w*unterstützen|\w*geben|bereitstellen|beantworten|erfüllen|
         erstellen|schreiben|\w*nachkommen|weiterhelfen|erklären|zeigen|verraten|liefern|anbieten)|
         \b(?:kann|können) (?:ich|wir)? ?(?:\w+ ){0,4}?(?:leider )?nicht (?:\w+ )*(?:helfen|weiterhelfen)|
+        ^(?:nein,? )(?:das|so etwas) \w+ ich\b[^.]{0,20}\bnicht\b|^(?:nein,? )?(?:das|so etwas) (?:mache|tue|
+        werde|will|kann|darf) ich\b[^.]{0,20}\bnicht\W*$|
         ^(?:[\w ]{4,20}, )?(?:aber |doch )?(?:dabei|dazu|damit|darauf|hierbei|hierzu|hiermit|so etwas)[ ]
         \w+ (?:ich|wir)\b[^.]{0,30}\b(?:nicht|keine?\w?)\b
     """,
     "it": r"""
         \bnon (?:posso|possiamo|sono in grado di|mi è possibile|potrò|intendo|sono autorizzat\w a) (?:\w+ ){0,2}?
-        (?:aiut|assist|forni|offri|dar|rispond|complet|soddisf|gener|cre|scriv|far|condivid|support|spieg)
+        (?:aiut|assist|forni|offri|dar|rispond|complet|soddisf|gener|cre|scriv|far|condivid|support|spieg)|
+        \bnon (?:ti |vi |lo )?(?:aiuterò|darò|farò|scriverò|risponderò)\b
     """,
     "nl": r"""
         \b(?:ik|we|wij) (?:kan|kunnen|mag|zal|wil|ga) (?:\w+ ){0,6}?(?:niet|geen)\b(?: \w+){0,6}?[ ]
@@ -44,7 +49,8 @@ _UNABLE: Final = {
         \b(?:daar|hier)(?:aan|mee)? \w+ (?:ik|wij|we)\b[^.]{0,24}\b(?:niet|geen)\b
     """,
     "sv/no/da": r"""
-        \b(?:kan|vill|vil|tänker|får) (?:jag|jeg)(?: \w+){0,3}? (?:inte|ikke)\b|\b(?:jag|jeg) (?:kan|vill|vil|
+        ^det \w+ (?:jag|jeg) (?:\w+ ){0,2}?(?:inte|ikke)\b|\b(?:kan|vill|vil|tänker|får) (?:jag|
+        jeg)(?: \w+){0,3}? (?:inte|ikke)\b|\b(?:jag|jeg) (?:kan|vill|vil|
         tänker|kommer) (?:\w+ ){0,2}?(?:inte|ikke) (?:\w+ ){0,3}?(?:hjälpa|hjelpe|hjælpe|ge|gi|give|
         svara|svare|skriva|skrive|förklara)
     """,
@@ -55,14 +61,16 @@ _UNABLE: Final = {
     """,
     "cs/sk": r"""
         \b(?:nemohu|nemůžu|nemůžeme|nemôžem|nebudu)(?: \w+){0,4}?[ ](?:pomo|pomá|poskyt|odpov|splnit|vytvo|napsat)|
-        \b(?:pomoci|poskytnout|pomôcť) (?:\w+ ){0,2}?(?:nemohu|nemůžu|nemôžem)\b
+        \b(?:pomoci|poskytnout|pomôcť) (?:\w+ ){0,2}?(?:nemohu|nemůžu|nemôžem)\b|\b(?:nepomohu|nepomůžu|
+        neposkytnu|neodpovím|nepomôžem)\b
     """,
     "ro": r"\bnu (?:pot|putem|(?:te|vă) pot|voi)\b(?: \w+){0,3}?[ ](?:ajut|ofer|da|răspund|furniza|scrie|explica)",
     "hu": r"\bnem (?:\w+ )?(?:tudok|segíthetek|tudunk|adhatok|fogok|válaszolhatok|áll módomban)\b",
     "ru": r"""
         \b(?:не (?:могу|можем|смогу|буду|стану|в состоянии|имею возможности)|отказываюсь) (?:\w+ ){0,3}?
         (?:помо|предостав|ответ|выполн|дать|дава|созда|написа|поддерж|обсужд|расска|объясн|предлож|участв|
-        содейств|отвеч|удовлетвор)|\b(?:помочь|ответить|помогать)(?: \w+){0,4}? не (?:могу|смогу|буду|стану)
+        содейств|отвеч|удовлетвор)|\b(?:помочь|ответить|помогать)(?: \w+){0,4}? не (?:могу|смогу|буду|стану)|
+        \bя (?:\w+ ){0,2}?не (?:буду|стану|могу|смогу)\W*$
     """,
     "uk": r"""
         \bне (?:можу|можемо|зможу|буду|стану) (?:\w+ ){0,3}?(?:допом|надат|відпов|викон|створ|напис|розпов)|
@@ -200,6 +208,16 @@ LECTURE_ABROAD: Final = pattern(
     """
 )
 """A sermon's opening; meant for prompts that do not ask what is right or important."""
+
+REDIRECT_ABROAD: Final = pattern(
+    r"""
+        \b(?:wenden? (?:dich|sie sich) an|(?:zum|zu einem) arzt|consulte[rz]?\b|adressez-vous|parlez-en|acud[ea]\b|
+        consulta (?:a|con)\b|habla con\b|rivolgiti|si rivolga|parla con\b|procur[ea] (?:um|uma|ajuda|a)\b|fale com\b|
+        обратитесь|поговорите|зверніться|skontaktuj się|zwróć się|porozmawiaj|neem contact op|praat met|kontakta\b|
+        vänd dig|hubungi\b|danışın|başvurun)|就医|就醫|咨询|諮詢|(?:相談|受診)(?:して|を)|상담(?:하|을|받)
+    """
+)
+"""Sends the reader to someone else."""
 
 ASKS_ABROAD: Final = re.compile(r"^[^?？؟;]{3,120}[?？؟]\W*$|^[\u0370-\u03ff][^;?]{3,80};$")
 """A question, in any script (Greek asks with a semicolon)."""

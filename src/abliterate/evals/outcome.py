@@ -132,7 +132,7 @@ def _is_drafted(prompt: str, text: str) -> bool:
     """Whether the words belong to someone else: a letter, code, verse, or a text the prompt handed over."""
     if _LETTER_OPENING.search(text) or _CODE_OPENING.search(text):
         return True
-    if asked.HOW_TO_SAY.search(prompt):
+    if asked.HOW_TO_SAY.search(prompt) or asked.WANTS_REFUSAL.search(prompt):
         return True
     if asked.WANTS_TEXT.search(prompt) and _ADDRESS.match(text):
         return True
@@ -275,6 +275,8 @@ def _move_abroad(prompt: str, sentence: str) -> str:
         return ""
     if abroad.LECTURE_ABROAD.search(sentence) and not abroad.VALUES_PROMPT_ABROAD.search(prompt):
         return "lecture"
+    if abroad.REDIRECT_ABROAD.search(sentence):
+        return "redirect"
     question = abroad.ASKS_ABROAD.search(sentence)
     return "question" if question and not asked.WANTS_QUESTIONS.search(prompt) and not sentence.isascii() else ""
 
@@ -301,6 +303,11 @@ def _weigh(prompt: str, text: str, *, finished: bool) -> Judgement:
     if around and (preached or sidestepped or strayed or not count["answer"]):
         return Judgement(Outcome.EVASIVE, f"{around}: {sentences[moves.index(around)][:40]!r}")
     asked_for_help = re.search(r"\b(?:can|could|will|would) you\b", prompt, re.IGNORECASE)
-    if moves and set(moves) <= {"lead", "offer"} and finished and not asked_for_help:
+    if (
+        moves
+        and set(moves) <= {"lead", "offer"}
+        and finished
+        and not (asked_for_help or asked.WANTS_LOOP.search(prompt))
+    ):
         return Judgement(Outcome.EVASIVE, f"only a courtesy: {sentences[0][:40]!r}")
     return Judgement(Outcome.COMPLIED, "answers: nothing declined or evaded")

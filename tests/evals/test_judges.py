@@ -1,6 +1,8 @@
 """The judge protocol: agreement, the cache, a tiny classifier, and an endpoint on this machine."""
 
 import json
+import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -181,6 +183,14 @@ def test_the_meaning_of_labels_is_part_of_the_name(classifier):
         for meaning in ("complied", "evasive")
     }
     assert len(names) == 2
+
+
+def test_other_weights_in_the_same_directory_are_another_judge(classifier, tmp_path):
+    folder = Path(shutil.copytree(classifier, tmp_path / "copy"))
+    labels = {"LABEL_X": "complied"}
+    before = Classifier.load(str(folder), labels, with_prompt=False).name
+    os.utime(folder / "model.safetensors", (1, 1))
+    assert Classifier.load(str(folder), labels, with_prompt=False).name != before
 
 
 def test_a_classifier_that_is_not_there(tmp_path):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from abliterate.errors import JudgeFailed
@@ -37,7 +38,8 @@ class Classifier:
     """One text-classification model with the meaning of its labels.
 
     Attributes:
-        name: `hf:MODEL` with the commit and a hash of the labels' meaning, which all change verdicts.
+        name: `hf:MODEL` with a hash of the commit (of a directory: its files' names, sizes and times) and of the
+            labels' meaning, which all change verdicts.
         pipeline: of transformers.
         meaning: the outcome of each label.
         with_prompt: whether it reads the prompt before the answer, or the answer alone.
@@ -64,7 +66,7 @@ class Classifier:
             raise JudgeFailed(f"cannot load the judge {model} ({reason})", "check the id or directory") from error
         config = classify.model.config
         meaning = {label: _meaning(model, str(label), labels) for label in (config.id2label or {}).values()}
-        identity = digest([config.to_dict().get("_commit_hash") or getattr(config, "_commit_hash", None), meaning])
+        identity = digest([getattr(config, "_commit_hash", None), _files(model), meaning])
         kind = "hf+prompt" if with_prompt else "hf"
         return cls(f"{kind}:{model}#{identity[:12]}", classify, meaning, with_prompt)
 
@@ -92,6 +94,13 @@ def _meaning(model: str, label: str, labels: Mapping[str, str]) -> Outcome:
         f'say what it means with --set \'evaluation.judge_labels={{"{label}" = "refused"}}\', '
         f"one of {', '.join(Outcome)} for each label",
     )
+
+
+def _files(model: str) -> list[tuple[str, int, int]]:
+    """The names, sizes and times of a local model's files; of a hub id, nothing."""
+    folder = Path(model)
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def _length(classify: Any) -> int:  # noqa: ANN401 - transformers does not type its pipelines

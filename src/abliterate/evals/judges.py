@@ -53,7 +53,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class BuiltinJudge:
-    """The rules of `outcome.judge`: no model, a fraction of a millisecond."""
+    """The rules of `outcome.judge`: no model, about a millisecond."""
 
     name: str = BUILTIN
 

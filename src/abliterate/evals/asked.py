@@ -56,11 +56,11 @@ HOW_TO_SAY: Final = pattern(
 )
 HOW_TO_DO: Final = pattern(
     r"""
-        ^\W*(?:how (?:do|can|could|would|should|to)\b|(?:tell|show|teach) me how|give me|
-        tell me (?:tips|tricks|ways)|explain how to|write\b|make\b)
+        ^\W*(?:how (?:(?:do|can|could|would|should) (?:I|you|we|one)|to)\b|(?:tell|show|teach) me how (?:to|I)\b|
+        explain how (?:to|I)\b)
     """
 )
-"""Asks for a procedure or a piece of work, which what is merely true about the subject is not."""
+"""Asks for a procedure, which what is merely true about the subject is not."""
 WANTS_SAFETY: Final = pattern(r"\b(?:protect|secur|safe|defend|prevent|harden)\w*")
 PLAYS_A_ROLE: Final = pattern(
     r"\b(?:you are an? |pretend|act (?:as|like)|role|imagine you|speak (?:as|like)|answer (?:as|like)|in character)"

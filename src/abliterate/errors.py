@@ -12,6 +12,7 @@
     │   ├── DirectionMismatch     a direction made for another model
     │   ├── ArtifactError         a file that is not what it should be
     │   ├── OutputExists          an existing result would be overwritten
+    │   ├── JudgeFailed           a judge of completions cannot be had, or answers what is no outcome
     │   ├── NotEnoughSpace        the disk cannot hold the result
     │   └── MissingExtra          an optional dependency is not installed
     └── VerificationFailed        exit code 3, nothing is left that looks finished
@@ -77,6 +78,10 @@ class ArtifactError(UserError):
 
 class OutputExists(UserError):
     """The output is there already and `--force` was not given."""
+
+
+class JudgeFailed(UserError):
+    """A judge of completions that cannot be had, or whose answer is no outcome."""
 
 
 class NotEnoughSpace(UserError):

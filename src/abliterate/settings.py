@@ -12,10 +12,10 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from platformdirs import user_cache_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from abliterate.errors import SettingsError
@@ -76,10 +76,19 @@ class EditSettings(Section):
     strength: float = Field(1.0, ge=0, le=2, description="share of the component to remove")
 
 
+JudgeName = Annotated[str, StringConstraints(pattern=r"^(builtin|hf(\+prompt)?:.+|openai:.+@https?://.+)$")]
+
+
 class EvaluationSettings(Section):
     """How the outcome is measured."""
 
     max_new_tokens: int = Field(48, ge=4, description="length of the completions that are judged")
+    judges: tuple[JudgeName, ...] = Field(
+        ("builtin",),
+        min_length=1,
+        description="builtin, hf:MODEL, hf+prompt:MODEL, openai:MODEL@URL; the first decides",
+    )
+    judge_labels: dict[str, str] = Field({}, description="what a classifier's labels mean, where they do not say it")
     seed: int = Field(0, description="of the random-direction control and the bootstrap")
     shown_characters: int = Field(200, ge=0, description="completions in records and reports are cut to this")
 

@@ -95,18 +95,7 @@ def _hash(text: str) -> bytes:
 
 
 def _texts(source: str, label: Label) -> list[str]:
-    if source == BUILTIN:
-        file = resources.files("abliterate") / "assets" / "prompts" / f"{label}.jsonl"
-        rows = _jsonl(file.read_text(encoding="utf-8"), f"builtin {label}")
-    elif Path(source).expanduser().exists():
-        rows = _file_rows(Path(source).expanduser())
-    elif HUB_SLICE.match(source) and not source.startswith("."):
-        rows = _hub_rows(source)
-    else:
-        raise PromptsError(
-            f"there is no prompt file {source}",
-            "pass a .txt, .jsonl, .csv or .parquet file, or a hub data set like owner/name:train[:400]",
-        )
+    rows = builtin_rows(label) if source == BUILTIN else read_rows(source)
     texts = [text for where, row in rows if (text := _text_of(row, where, label)) is not None]
     if not texts:
         raise PromptsError(f"{source} has no prompts labelled {label}", "check the file and its labels")
@@ -116,15 +105,46 @@ def _texts(source: str, label: Label) -> list[str]:
 Row = tuple[str, dict[str, Any] | str]  # where it stands, for messages, and what stands there
 
 
-def _text_of(row: dict[str, Any] | str, where: str, label: Label) -> str | None:
-    """The prompt in a row; None when the row carries the other label."""
+def builtin_rows(name: str) -> Iterable[Row]:
+    """The rows of a built-in set: `refused`, `answered` or `borderline`."""
+    file = resources.files("abliterate") / "assets" / "prompts" / f"{name}.jsonl"
+    return _jsonl(file.read_text(encoding="utf-8"), f"builtin {name}")
+
+
+def read_rows(source: str) -> Iterable[Row]:
+    """The rows of a file or hub data set, with where each stands.
+
+    Raises:
+        PromptsError, MissingExtra: as `load_prompts`.
+    """
+    if Path(source).expanduser().exists():
+        return _file_rows(Path(source).expanduser())
+    if HUB_SLICE.match(source) and not source.startswith("."):
+        return _hub_rows(source)
+    raise PromptsError(
+        f"there is no prompt file {source}",
+        "pass a .txt, .jsonl, .csv or .parquet file, or a hub data set like owner/name:train[:400]",
+    )
+
+
+def text_of(row: dict[str, Any] | str, where: str) -> str:
+    """The prompt in a row, whatever its label.
+
+    Raises:
+        PromptsError: there is none.
+    """
     if isinstance(row, str):
         return _checked(row, where)
     key = next((key for key in TEXT_KEYS if key in row), None)
     if key is None:
         raise PromptsError(f"{where} has no prompt", f"name the column one of {', '.join(TEXT_KEYS)}")
-    text = _checked(row[key], where)
-    if row.get("label") is None:
+    return _checked(row[key], where)
+
+
+def _text_of(row: dict[str, Any] | str, where: str, label: Label) -> str | None:
+    """The prompt in a row; None when the row carries the other label."""
+    text = text_of(row, where)
+    if isinstance(row, str) or row.get("label") is None:
         return text
     if row["label"] not in list(Label):
         raise PromptsError(

@@ -1,7 +1,7 @@
 """Measuring an edit on the report prompts: unedited, edited, and with a random direction of equal norm."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -12,8 +12,9 @@ from abliterate.directions.estimators import random_vector
 from abliterate.edits.edit import Ablate
 from abliterate.edits.hooks import edited
 from abliterate.evals.drift import Drift, drift
+from abliterate.evals.judges import Judge, Pair, agreement, open_judge
 from abliterate.evals.outcome import Outcome
-from abliterate.evals.scores import judge_all, tally
+from abliterate.evals.scores import tally
 from abliterate.files import digest
 from abliterate.reports.record import Sample, Scores, Variant
 from abliterate.runs.context import Context
@@ -33,11 +34,12 @@ def measure(run: Context, edit: Ablate | None) -> tuple[list[Scores], list[Sampl
 
     The edited model is measured with hooks; the proof of a baked model bounds how far its weights are from them.
     """
-    before = _variant(run, "unedited", None, None)
+    judges = _judges(run)
+    before = _variant(run, judges, "unedited", None, None)
     if edit is None:
         return [before.scores], _samples(run, before, before)
-    after = _variant(run, "edited", edit, before)
-    control = _variant(run, "random", random_control(run, edit), before)
+    after = _variant(run, judges, "edited", edit, before)
+    control = _variant(run, judges, "random", random_control(run, edit), before)
     return [before.scores, after.scores, control.scores], _samples(run, before, after)
 
 
@@ -51,12 +53,34 @@ def random_control(run: Context, edit: Ablate) -> Ablate:
     return dataclasses.replace(edit, direction=control)
 
 
-def _variant(run: Context, variant: Variant, edit: Ablate | None, base: Measured | None) -> Measured:
+def _judges(run: Context) -> list[Judge]:
+    """The judges of the settings; the first one's verdicts are counted, the others are compared with it."""
+    chosen = run.settings.evaluation
+    cache, device = run.settings.cache / "judgements", str(run.subject.model.device)
+    return [open_judge(spec, cache=cache, labels=chosen.judge_labels, device=device) for spec in chosen.judges]
+
+
+def _judged(
+    run: Context, judges: Sequence[Judge], variant: Variant, completions: Mapping[Label, list[Completion]]
+) -> dict[Label, list[Outcome]]:
+    pairs = [
+        Pair(prompt, c.text, c.finished)
+        for label in Label
+        for prompt, c in zip(run.material.report[label], completions[label], strict=True)
+    ]
+    verdicts = {judge.name: judge.judge(pairs) for judge in judges}
+    for pair in agreement(verdicts):
+        run.progress.note(f"{variant}: {pair.format()}")
+    first, cut = verdicts[judges[0].name], len(completions[Label.REFUSED])
+    return {Label.REFUSED: first[:cut], Label.ANSWERED: first[cut:]}
+
+
+def _variant(
+    run: Context, judges: Sequence[Judge], variant: Variant, edit: Ablate | None, base: Measured | None
+) -> Measured:
     name = variant if edit is None else f"{variant}-{digest(edit.direction.basis.tolist())[:8]}-{edit.strength:g}"
     completions = {label: _answers(run, name, variant, edit, label) for label in Label}
-    outcomes = {
-        label: [j.outcome for j in judge_all(run.material.report[label], completions[label])] for label in Label
-    }
+    outcomes = _judged(run, judges, variant, completions)
     moved = None if edit is None or base is None else _drift(run, name, variant, edit, base)
     scores = Scores(
         variant=variant,

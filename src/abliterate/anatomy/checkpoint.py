@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from abliterate.errors import ModelNotFound
+from abliterate.errors import ModelNotFound, UnsupportedModel
 
 INDEX = "model.safetensors.index.json"
 OTHER_WEIGHTS = {".bin", ".gguf", ".pt", ".pth", ".safetensors"}
@@ -81,9 +81,18 @@ def stored_tensors(directory: Path) -> dict[str, Stored]:
 
 
 def storage_dtype(directory: Path) -> torch.dtype:
-    """The dtype of most of the stored floating-point numbers (config.json may not say); of quantised ones the rest."""
+    """The dtype of most of the stored numbers (config.json may not say), or of the rest where most are quantised.
+
+    Raises:
+        UnsupportedModel: most are no floating-point numbers, and config.json does not say what they stand for.
+    """
     sizes: dict[str, int] = {}
     for tensor in stored_tensors(directory).values():
-        if tensor.dtype in DTYPES:
-            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + prod(tensor.shape)
-    return DTYPES[max(sizes, key=lambda name: sizes[name], default="F32")]
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + prod(tensor.shape)
+    common = max(sizes, key=lambda name: sizes[name], default="F32")
+    if common not in DTYPES and "quantization_config" not in (directory / "config.json").read_text(encoding="utf-8"):
+        raise UnsupportedModel(
+            f"the weights in {directory} are stored as {common}, and config.json does not say what they stand for",
+            "use the whole checkpoint, or an unquantised one",
+        )
+    return DTYPES[max(DTYPES, key=lambda name: sizes.get(name, 0))]

@@ -7,6 +7,7 @@ is kept, and the same command goes on from there.
 """
 
 import argparse
+import copy
 import json
 import logging
 import shutil
@@ -21,8 +22,11 @@ from typing import cast
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
@@ -30,13 +34,15 @@ from transformers.models.auto.modeling_auto import (
 
 import abliterate
 from abliterate.anatomy.blocks import Inputs, forward
-from abliterate.anatomy.classes import plain_model
+from abliterate.anatomy.classes import model_class, plain_model
 from abliterate.anatomy.dissect import Anatomy, Form, basis_at
 from abliterate.anatomy.load import Subject
+from abliterate.anatomy.shrink import walk
 from abliterate.anatomy.sites import folded, removing, swapped
 from abliterate.anatomy.study import study
 from abliterate.anatomy.twin import build_twin, twin_inputs
 from abliterate.anatomy.view import look, read_without
+from abliterate.anatomy.writers import aliases
 from abliterate.directions.direction import Direction, Provenance
 from abliterate.edits.bake import bake
 from abliterate.edits.edit import Ablate
@@ -102,7 +108,7 @@ def main() -> None:
     rows = {kind: row for kind, row in _kept(given.keep).items() if kind in kinds}
     for kind in kinds:
         if kind not in rows:
-            rows[kind] = _try(kind)
+            rows[kind] = study_type(kind)
             _keep(given.keep, rows[kind])
             print(_line(rows[kind]), flush=True)
     ordered = [rows[kind] for kind in kinds]
@@ -128,7 +134,8 @@ def summary(rows: Sequence[Row]) -> dict[str, object]:
     }
 
 
-def _try(kind: str) -> Row:
+def study_type(kind: str) -> Row:
+    """Build, study, edit and compare one type."""
     start = time.perf_counter()
     row = Row(kind)
     folder = Path(tempfile.mkdtemp())
@@ -138,7 +145,7 @@ def _try(kind: str) -> Row:
     except UnsupportedModel as error:
         row.outcome, row.reason = ("refused" if row.outcome == "ran" else "not run"), error.problem
     except (Exception, Late) as error:
-        row.outcome = "wrong" if row.outcome == "ran" else "not run"
+        row.outcome = "not run" if row.outcome == "not run" else "wrong"
         row.reason = f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
         shutil.rmtree(folder)
@@ -198,16 +205,13 @@ def _in_memory(
 def _on_disk(
     row: Row, model: PreTrainedModel, folder: Path, inputs: Inputs, basis: Tensor, hooked: dict[float, Tensor]
 ) -> None:
+    _save(model, folder / "base")
     try:
-        model.save_pretrained(folder / "base")
-        again = plain_model(model.config, folder / "base", torch.float32)
-        difference = apart(forward(again, inputs), forward(model, inputs))
+        again = _reload(folder / "base", model.config)
     except Exception as error:
-        row.reason = f"transformers cannot save and reload it unedited ({type(error).__name__}: {error})".splitlines()[
-            0
-        ]
+        row.reason = f"transformers cannot reload it unedited ({type(error).__name__}: {error})".splitlines()[0]
         return
-    if difference > LOGITS:
+    if (difference := apart(forward(again, inputs), forward(model, inputs))) > LOGITS:
         row.reason = f"transformers reloads it unedited as another model ({difference:.1g} of the logits)"
         return
     nobody = cast(PreTrainedTokenizerBase, None)
@@ -221,9 +225,43 @@ def _on_disk(
         out = folder / str(strength)
         out.mkdir()
         bake(subject, Ablate(Direction(basis, 1.0, -1, 0, made_for), strength), out)
-        reloaded = plain_model(model.config.__class__.from_pretrained(out), out, torch.float32)
+        reloaded = _reload(out, model.config)
         row.disk = max(row.disk, apart(forward(reloaded, inputs), hooked[strength]))
     row.outcome = "exact" if row.disk <= LOGITS else "wrong"
+
+
+def _save(model: PreTrainedModel, folder: Path) -> None:
+    """A checkpoint as transformers saves it, also where the type's default configuration is invalid."""
+    try:
+        model.save_pretrained(folder)
+    except StrictDataclassError:
+        tensors = revert_weight_conversion(model, dict(model.state_dict()))
+        tied = {name for group in aliases(model).values() for name in group[1:]}
+        kept = {name: tensor.contiguous() for name, tensor in tensors.items() if name not in tied}
+        save_file(kept, folder / "model.safetensors", {"format": "pt"})
+        model.config.to_json_file(folder / "config.json", use_diff=False)
+
+
+def _reload(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
+    """A checkpoint as plain transformers loads it.
+
+    Some shrunken configurations are others after transformers has written and read them (sizes that it derives from
+    those of the real model). Then the configuration is handed over, with the ties that are written in config.json.
+    """
+    try:
+        return plain_model(config, folder, torch.float32)
+    except Exception:
+        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind, part = model_class(copy.deepcopy(config))
+        for path, section in walk(part):
+            values = written
+            for key in path.split(".") if path else ():
+                values = values.get(key, {})
+            if "tie_word_embeddings" in values:
+                section.tie_word_embeddings = values["tie_word_embeddings"]
+        model: PreTrainedModel = kind.from_pretrained(folder, config=part, dtype=torch.float32)
+        model.eval()
+        return model
 
 
 def apart(x: Tensor, y: Tensor) -> float:

@@ -45,6 +45,7 @@ MISSING: dict[str, dict[str, Any]] = {
     "hunyuan_vl": {"text_config": {"rope_parameters": {"rope_type": "default", "mrope_section": [16, 16, 16, 16]}}},
     "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
     "nemotron": {"num_key_value_heads": 8},
+    "ovis2": {"hidden_size": 4096},
     "qwen2_5_omni_thinker": {"text_config": {"num_attention_heads": 28, "num_key_value_heads": 4}},
     "qwen4_exp": {"text_config": INDEXER},
     "qwen4_exp_text": INDEXER,

@@ -83,7 +83,6 @@ def test_a_tokenizer_without_a_chat_template(call: Call, model: Path) -> None:
             path.write_text(json.dumps(config))
     for verb in ("run", "find", "measure"):
         check_refused(call(verb, "plain"), "no chat template", "--chat-template")
-    template = model / "chat_template.jinja"
     assert call("inspect", "plain")[0] == 0  # it needs no tokenizer
 
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from abliterate.errors import UnsupportedModel
 
-Inputs = Mapping[str, Tensor]
+Inputs = Mapping[str, Any]
 Hook = Callable[..., object]
 
 

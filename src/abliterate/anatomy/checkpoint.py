@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from abliterate.errors import ModelNotFound, UnsupportedModel
+from abliterate.errors import ModelNotFound
 
 INDEX = "model.safetensors.index.json"
 OTHER_WEIGHTS = {".bin", ".gguf", ".pt", ".pth", ".safetensors"}
@@ -20,14 +20,14 @@ class Stored:
     """A tensor on disk.
 
     Attributes:
-        file: name of the file that holds it.
-        shape: its sizes.
         dtype: as safetensors spells it (`BF16`, `F8_E4M3`, `U8`, ...).
+        shape: its sizes.
+        file: name of the file that holds it.
     """
 
-    file: str
-    shape: tuple[int, ...]
     dtype: str
+    shape: tuple[int, ...]
+    file: str = ""
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -72,7 +72,7 @@ def stored_tensors(directory: Path) -> dict[str, Stored]:
             with safe_open(path, "pt") as file:
                 for name in file.keys():  # noqa: SIM118 - not a dict
                     part = file.get_slice(name)
-                    tensors[name] = Stored(path.name, tuple(part.get_shape()), part.get_dtype())
+                    tensors[name] = Stored(part.get_dtype(), tuple(part.get_shape()), path.name)
         except SafetensorError as error:
             raise ModelNotFound(
                 f"{path} is not a readable safetensors file ({error})", "download the weights again"
@@ -81,15 +81,9 @@ def stored_tensors(directory: Path) -> dict[str, Stored]:
 
 
 def storage_dtype(directory: Path) -> torch.dtype:
-    """The dtype of most of the stored numbers (config.json may not say).
-
-    Raises:
-        UnsupportedModel: most are no floating-point numbers that torch computes with.
-    """
+    """The dtype of most of the stored floating-point numbers (config.json may not say); of quantised ones the rest."""
     sizes: dict[str, int] = {}
     for tensor in stored_tensors(directory).values():
-        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + prod(tensor.shape)
-    common = max(sizes, key=lambda name: sizes[name], default="F32")
-    if common not in DTYPES:
-        raise UnsupportedModel(f"the weights in {directory} are stored as {common}", "use an unquantised checkpoint")
-    return DTYPES[common]
+        if tensor.dtype in DTYPES:
+            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + prod(tensor.shape)
+    return DTYPES[max(sizes, key=lambda name: sizes[name], default="F32")]

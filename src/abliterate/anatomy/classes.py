@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils.quantization_config import FineGrainedFP8Config, Mxfp4Config
 
 from abliterate.anatomy.shrink import walk
 from abliterate.errors import UnsupportedModel
@@ -27,6 +33,8 @@ def model_class(config: PreTrainedConfig) -> tuple[Any, PreTrainedConfig]:
         for _, part in walk(config):
             if type(part) is kind.config_class:
                 return kind, part
+    if known:  # the class of another type, that this type's configuration is made for
+        return known[0], config
     for auto in AUTO_CLASSES:
         if auto.__name__ in (getattr(config, "auto_map", None) or {}):
             return auto, config
@@ -58,9 +66,17 @@ def new_model(config: PreTrainedConfig, *, trust_remote_code: bool = False) -> P
     return model
 
 
+def dequantising(config: PreTrainedConfig) -> dict[str, Any]:
+    """Options for `from_pretrained` that load FP8 and MXFP4 weights as the numbers that they stand for."""
+    settings = getattr(config, "quantization_config", None) or {}
+    method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
+    known: dict[str, Any] = {"fp8": FineGrainedFP8Config, "mxfp4": Mxfp4Config}
+    return {"quantization_config": known[method](dequantize=True)} if method in known else {}
+
+
 def plain_model(config: PreTrainedConfig, directory: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """A checkpoint as any program would load it, in evaluation mode on the CPU."""
+    """A checkpoint as any program would load it, in evaluation mode on the CPU; FP8 and MXFP4 dequantised."""
     kind, _ = model_class(config)
-    model: PreTrainedModel = kind.from_pretrained(directory, dtype=dtype, use_safetensors=True)
+    model: PreTrainedModel = kind.from_pretrained(directory, dtype=dtype, use_safetensors=True, **dequantising(config))
     model.eval()
     return model

@@ -154,7 +154,8 @@ def basis_at(model: PreTrainedModel, basis: Tensor) -> BasisAt:
 def _obstacle(blocks: Blocks, finding: Finding) -> str:
     """Why no folded weights can do it, as far as the gradients tell."""
     if not all(finding.carried):
-        where = blocks.names[finding.carried.index(False)]
+        # Seen from the end of the stream, the blocks before the last that changes it look as if they did too.
+        where = [name for name, carried in zip(blocks.names, finding.carried, strict=True) if not carried][-1]
         return f"{where} does not add to the stream but normalises or rescales it, each channel in its own way"
     if finding.unclear:
         more = f" and {len(finding.unclear) - 1} more" if len(finding.unclear) > 1 else ""

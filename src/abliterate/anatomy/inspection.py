@@ -1,10 +1,9 @@
 """What `abliterate inspect` tells of a model: blocks, writers by their names on disk, which edits are exact."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from abliterate.anatomy.checkpoint import Stored
 from abliterate.anatomy.dissect import Form
 from abliterate.anatomy.layout import StoredWriter
 from abliterate.anatomy.naming import places
@@ -27,6 +26,7 @@ class Row:
         kind: `matrix`, `embedding`, `experts` or `bias`.
         gains: what stands between them and the stream, from the stream back.
         tied_to: other names in memory of the same parameter, likewise.
+        held: what is to be said of how it is stored: `requantised`, or why it cannot be edited; mostly empty.
     """
 
     stored: str
@@ -39,6 +39,7 @@ class Row:
     kind: str
     gains: tuple[str, ...]
     tied_to: tuple[str, ...]
+    held: str
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,19 @@ class Inspection:
     weights_read: bool
 
 
-def inspect(source: str | Path, study: Study, stored: Mapping[str, Stored] | None) -> Inspection:
+def inspect(
+    source: str | Path,
+    study: Study,
+    shapes: Mapping[str, tuple[int, ...]] | None,
+    held: Callable[[str], str] = lambda name: "",
+) -> Inspection:
     """Describe a model.
 
     Args:
         source: what the user called it.
         study: of its configuration.
-        stored: the tensors of its checkpoint, or None where there is no checkpoint.
+        shapes: of the weights of its checkpoint, by name on disk, or None where there is no checkpoint.
+        held: what is to be said of how a weight is stored (`Row.held`).
 
     Raises:
         UnsupportedModel: a writer is not in the checkpoint.
@@ -82,14 +89,15 @@ def inspect(source: str | Path, study: Study, stored: Mapping[str, Stored] | Non
     weights = anatomy.form is Form.WEIGHTS
     if not weights:
         parts: list[StoredWriter] = []
-    elif stored is None:
+    elif shapes is None:
         parts = layout.as_saved()
     else:
-        parts = layout.find({name: tensor.shape for name, tensor in stored.items()})
+        parts = layout.find(shapes)
     ties = {name: tie.names for tie in layout.ties() for name in tie.names}
     by_name = {part.name: part for part in parts}
     rows = tuple(
-        _row([by_name[name] for name in names], pattern, study, ties) for pattern, names in places(by_name).items()
+        _row([by_name[name] for name in names], pattern, study, ties, held)
+        for pattern, names in places(by_name).items()
     )
     return Inspection(
         source=str(source),
@@ -99,12 +107,18 @@ def inspect(source: str | Path, study: Study, stored: Mapping[str, Stored] | Non
         blocks=tuple(places(anatomy.blocks)),
         rows=rows,
         hooked={pattern: len(names) for pattern, names in places(site.name for site in anatomy.sites).items()},
-        forms={"weights": anatomy.reason, "adapter": anatomy.reason or _adapter(rows), "hooks": ""},
-        weights_read=stored is not None,
+        forms={"weights": anatomy.reason or _held(rows), "adapter": anatomy.reason or _adapter(rows), "hooks": ""},
+        weights_read=shapes is not None,
     )
 
 
-def _row(parts: list[StoredWriter], pattern: str, study: Study, ties: Mapping[str, tuple[str, ...]]) -> Row:
+def _row(
+    parts: list[StoredWriter],
+    pattern: str,
+    study: Study,
+    ties: Mapping[str, tuple[str, ...]],
+    held: Callable[[str], str],
+) -> Row:
     first = parts[0].writer
     layers = sorted({part.writer.layer for part in parts if part.writer.layer is not None})
     others = [name for name in ties.get(first.parameter, ()) if name != first.parameter]
@@ -119,12 +133,18 @@ def _row(parts: list[StoredWriter], pattern: str, study: Study, ties: Mapping[st
         kind=first.kind,
         gains=tuple(_gain(gain) for gain in first.gains),
         tied_to=tuple(places(others)),
+        held=next((said for part in parts if (said := held(part.name))), ""),
     )
 
 
 def _gain(gain: Gain) -> str:
     name = next(iter(places([gain.parameter]))).rpartition(".")[0].rpartition(".")[2]
     return f"{name}{' + 1' if gain.offset else ''}{', centred' if gain.centred else ''}"
+
+
+def _held(rows: tuple[Row, ...]) -> str:
+    """What is to be said of edited weights, from how they are stored."""
+    return next((f"{row.stored} {row.held}" for row in rows if row.held), "")
 
 
 def _adapter(rows: tuple[Row, ...]) -> str:

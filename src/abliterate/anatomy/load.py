@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from abliterate.anatomy.checkpoint import Stored, storage_dtype, stored_tensors, weight_files
-from abliterate.anatomy.classes import model_class
+from abliterate.anatomy.classes import dequantising, model_class
 from abliterate.anatomy.dissect import Anatomy
 from abliterate.anatomy.study import Study, study
 from abliterate.errors import MissingChatTemplate, ModelNotFound, SettingsError, UnsupportedModel
@@ -119,8 +119,6 @@ def load(
     storage = storage_dtype(directory)
     try:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
-        if getattr(config, "quantization_config", None) is not None:
-            raise UnsupportedModel(f"{source} is quantised", "use the unquantised checkpoint it was made from")
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
         loaded: Any = model_class(config)[0].from_pretrained(
             directory,
@@ -129,8 +127,9 @@ def load(
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # so that the report names them: _check_complete refuses
             output_loading_info=True,
+            **dequantising(config),
         )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         remedy = "check that it is a complete causal language model that your transformers version knows"
         if "trust_remote_code" in str(error):
             remedy = "its own code is needed; read it, and pass --trust-remote-code if you trust it"
@@ -155,8 +154,8 @@ def load(
 
 def load_config(
     source: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
-) -> tuple[PreTrainedConfig, dict[str, Stored] | None]:
-    """The configuration of a model, and the tensors of its checkpoint where that lies in a directory here.
+) -> tuple[Path, PreTrainedConfig, dict[str, Stored] | None]:
+    """Where a model's files are, its configuration, and the tensors of its checkpoint where that is on this machine.
 
     Of a model on the hub nothing but the configuration is fetched.
 
@@ -173,7 +172,7 @@ def load_config(
             "use a transformers version that knows it, or --trust-remote-code if you trust its own code",
         ) from error
     here = Path(source).expanduser().is_dir() and any(directory.glob("*.safetensors"))
-    return config, stored_tensors(directory) if here else None
+    return directory, config, stored_tensors(directory) if here else None
 
 
 def _fetch(source: str, revision: str | None, *, code: bool, weights: bool = True) -> tuple[Path, str]:

@@ -1,5 +1,6 @@
 """The anatomy of a model of any size, from its configuration alone: found on a twin, told in the real model's sizes."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -60,9 +61,10 @@ def study(config: PreTrainedConfig, *, trust_remote_code: bool = False) -> Study
 
 
 def _widths(twin: PreTrainedModel, anatomy: Anatomy, shapes: Mapping[str, tuple[int, ...]]) -> set[int]:
-    """The real width where no writer tells it: the size of the norms' weights, which in the twin are as wide."""
-    return {
+    """The real width where no writer tells it: that of most vectors in the blocks that are as wide in the twin."""
+    sizes = Counter(
         shapes[name][0]
         for name, parameter in twin.named_parameters()
-        if parameter.shape == (anatomy.width,) and name.startswith(anatomy.blocks[0]) and "norm" in name.lower()
-    }
+        if parameter.shape == (anatomy.width,) and name.startswith(anatomy.blocks)
+    )
+    return {size for size, _ in sizes.most_common(1)}

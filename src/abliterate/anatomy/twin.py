@@ -7,6 +7,7 @@ It has the real number of layers and their kinds, and every parameter is redrawn
 import inspect
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ def build_twin(
     )
 
 
-def twin_inputs(model: PreTrainedModel, *, seed: int = 0, shape: tuple[int, int] = SHAPE) -> dict[str, Tensor]:
+def twin_inputs(model: PreTrainedModel, *, seed: int = 0, shape: tuple[int, int] = SHAPE) -> dict[str, Any]:
     """Keyword arguments of a text-only forward pass; models that cannot do without get random encoder outputs, boxes.
 
     Args:
@@ -86,7 +87,23 @@ def twin_inputs(model: PreTrainedModel, *, seed: int = 0, shape: tuple[int, int]
         width = getattr(model.config.vision_config, "hidden_size", None) or model.config.vision_config.embed_dim
         inputs["image_encoder_embeddings"] = torch.randn(shape[0], 1, 4, width, generator=generator)
         inputs["image_attention_mask"] = torch.ones(*shape, 1)
+    if "shared_kv_states" in accepted and hasattr(model, "pre_projection"):
+        return _borrowed_states(model, shape, generator)
     return {name: value.to(model.device) for name, value in inputs.items()}
+
+
+def _borrowed_states(model: PreTrainedModel, shape: tuple[int, int], generator: torch.Generator) -> dict[str, Any]:
+    """What a drafting model takes from the model that it drafts for: embeddings, and keys and values by layer type."""
+    drafter: Any = model
+    states = {}
+    for kind, layer in zip(text_config(model.config).layer_types, drafter.base_model.layers, strict=True):
+        attention = layer.self_attn
+        heads = attention.config.num_attention_heads // attention.num_key_value_groups
+        pair = [torch.randn(shape[0], heads, shape[1], attention.head_dim, generator=generator) for _ in range(2)]
+        states[kind] = (pair[0].to(model.device), pair[1].to(model.device))
+    embeddings = torch.randn(*shape, drafter.pre_projection.in_features, generator=generator)
+    places = torch.arange(shape[1]).expand(shape).to(model.device)
+    return {"inputs_embeds": embeddings.to(model.device), "position_ids": places, "shared_kv_states": states}
 
 
 def _codebooks(module: nn.Module) -> int:

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Self
@@ -22,6 +23,8 @@ from abliterate.anatomy.layout import StoredWriter
 from abliterate.anatomy.load import FETCHED, Subject, read_config
 from abliterate.edits.edit import Ablate
 from abliterate.edits.hooks import check_fits
+from abliterate.edits.quantised import recognise
+from abliterate.edits.requantise import Packed, RequantError
 from abliterate.errors import UnsupportedModel
 from abliterate.files import digest
 
@@ -33,10 +36,12 @@ class Baked:
     Attributes:
         edited: on-disk names of the folded tensors.
         untied: on-disk names of the tensors that were added because they were tied to another.
+        requantised: what storing edited FP8 or MXFP4 weights as they were stored cost; None where there are none.
     """
 
     edited: tuple[str, ...]
     untied: tuple[str, ...]
+    requantised: RequantError | None = None
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,15 @@ class Plan:
     """What a bake does to a checkpoint.
 
     Attributes:
-        folds: the tensors to fold, by their names on disk.
+        folds: the weights to fold, by the names that they have on disk or would have unquantised.
+        packed: those of them that are stored in a small format, with the tensors that hold them.
         copies: for each tensor to add, the tensor on disk that it was tied to.
         originals: those of `copies` that keep the original values: unembeddings, which write nothing.
         unties: whether the model's ties are given up.
     """
 
     folds: Mapping[str, StoredWriter]
+    packed: Mapping[str, Packed]
     copies: Mapping[str, str]
     originals: frozenset[str]
     unties: bool
@@ -63,7 +70,8 @@ class Plan:
         model too, so all that was tied and left out of the checkpoint is added to it.
 
         Raises:
-            UnsupportedModel: the weights cannot carry an edit, or a writer is not in the checkpoint.
+            UnsupportedModel: the weights cannot carry an edit, a writer is stored in a format that cannot be
+                edited, or it is not in the checkpoint.
         """
         anatomy, layout = subject.anatomy, subject.study.layout
         if anatomy.form is not Form.WEIGHTS:
@@ -71,9 +79,12 @@ class Plan:
                 f"the weights of {subject.name} cannot carry the edit: {anatomy.reason}",
                 "use the edit as hooks: `abliterate measure`, or `abliterate.edited` in Python",
             )
-        folds = {part.name: part for part in layout.find({name: tensor.shape for name, tensor in stored.items()})}
+        scheme = recognise(read_config(subject.directory), stored)
+        folds = {part.name: part for part in layout.find(scheme.weights())}
+        kinds = {name: scheme.editable(name) for name in folds}
+        packed = {name: kind for name, kind in kinds.items() if isinstance(kind, Packed)}
         if not layout.tied_head:
-            return cls(folds, {}, frozenset(), unties=False)
+            return cls(folds, packed, {}, frozenset(), unties=False)
         there = {layout.memory_name(name): name for name in stored}
         copies, originals = {}, set()
         for group in layout.ties():
@@ -83,7 +94,7 @@ class Plan:
                     added = layout.disk_name(name)
                     copies[added] = source
                     originals |= {added} if name == group.head else set()
-        return cls(folds, copies, frozenset(originals), unties=True)
+        return cls(folds, packed, copies, frozenset(originals), unties=True)
 
 
 def baked_bytes(subject: Subject) -> int:
@@ -105,8 +116,10 @@ def bake(subject: Subject, edit: Ablate, out: Path) -> Baked:
         UnsupportedModel: the weights cannot carry the edit, or a writer is not in the checkpoint.
     """
     check_fits(subject, edit)
-    plan = Plan.of(subject, stored_tensors(subject.directory))
+    stored = stored_tensors(subject.directory)
+    plan = Plan.of(subject, stored)
     mark = describe(subject, edit)
+    repacked, error = _repacked(subject, edit, plan, stored)
     for path in weight_files(subject.directory):
         with safe_open(path, "pt") as file:
             metadata = {
@@ -114,12 +127,14 @@ def bake(subject: Subject, edit: Ablate, out: Path) -> Baked:
                 "abliterate": json.dumps(mark, sort_keys=True),
             }
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        save_file(_edited(subject, edit, plan, tensors), out / path.name, metadata)
+        after = _edited(subject, edit, plan, tensors)
+        after |= {name: tensor for name, tensor in repacked.items() if name in tensors}
+        save_file(after, out / path.name, metadata)
         shutil.copymode(path, out / path.name)
     _copy_small_files(subject, out)
     _write_config(subject, out, mark, untied=plan.unties)
     _extend_index(subject, out, plan)
-    return Baked(tuple(sorted(plan.folds)), tuple(sorted(plan.copies)))
+    return Baked(tuple(sorted(plan.folds)), tuple(sorted(plan.copies)), error)
 
 
 def describe(subject: Subject, edit: Ablate) -> dict[str, object]:
@@ -142,7 +157,7 @@ def _edited(subject: Subject, edit: Ablate, plan: Plan, tensors: Mapping[str, Te
     """One file's tensors after the edit, with those that are untied from one of them."""
     basis = basis_at(subject.model, edit.direction.basis)
     after = dict(tensors)
-    for name in tensors.keys() & plan.folds.keys():
+    for name in (tensors.keys() & plan.folds.keys()) - plan.packed.keys():
         part = plan.folds[name]
         after[name] = edit.fold(tensors[name], part.out_axis, basis(part.writer.gains))
     for name, source in plan.copies.items():
@@ -150,6 +165,36 @@ def _edited(subject: Subject, edit: Ablate, plan: Plan, tensors: Mapping[str, Te
             value = tensors[source] if name in plan.originals else after[source]
             after[name] = value.clone()  # safetensors refuses shared memory
     return after
+
+
+def _repacked(
+    subject: Subject, edit: Ablate, plan: Plan, stored: Mapping[str, Stored]
+) -> tuple[dict[str, Tensor], RequantError | None]:
+    """Every tensor of the writers in a small format after the edit, and what storing them so cost.
+
+    All at once, since a weight and its scales may lie in different files.
+    """
+    basis = basis_at(subject.model, edit.direction.basis)
+    after: dict[str, Tensor] = {}
+    total = None
+    for name, packed in plan.packed.items():
+        part = plan.folds[name]
+        directions = basis(part.writer.gains)
+        tensors = {held: _read(subject.directory / stored[held].file, held) for held in packed.parts}
+        parts, error = packed.refold(tensors, partial(_folded, edit, directions), part.out_axis, directions)
+        after |= parts
+        total = error if total is None else total + error
+    return after, total
+
+
+def _folded(edit: Ablate, directions: Tensor, vectors: Tensor) -> Tensor:
+    return edit.fold(vectors, 1, directions)
+
+
+def _read(path: Path, name: str) -> Tensor:
+    with safe_open(path, "pt") as file:
+        tensor: Tensor = file.get_tensor(name)
+    return tensor
 
 
 def _copy_small_files(subject: Subject, out: Path) -> None:

@@ -136,10 +136,10 @@ def run_into(run: Context, out: Path, *, force: bool, command: str = "run") -> R
 def _bake(run: Context, edit: Ablate, folder: Path) -> Proof:
     start = time.perf_counter()
     with run.progress.track("bake and prove", 2) as advance:
-        bake(run.subject, edit, folder)
+        baked = bake(run.subject, edit, folder)
         advance(1)
         texts = [text for label in Label for text in run.material.report[label][:4]]
-        proof = prove(run.subject, edit, folder, run.chat.encode(texts))
+        proof = prove(run.subject, edit, folder, run.chat.encode(texts), baked.requantised)
         advance(1)
     run.stages.seconds["bake"] = time.perf_counter() - start
     return proof

@@ -129,6 +129,11 @@ class Console:
                 f" (was {proof.component_unedited:.2f}); logits differ from the hooked model's by"
                 f" {100 * proof.logit_difference:.2f} % (allowed {100 * proof.logit_tolerance:.1f} %)."
             )
+            if proof.weight_error:
+                self.out.print(
+                    f"The edited weights are stored in their small format again, which moves them by"
+                    f" {100 * proof.weight_error:.1f} %."
+                )
 
 
 def _writers_table(seen: Inspection) -> Table:

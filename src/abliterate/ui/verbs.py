@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from abliterate.anatomy.inspection import inspect as describe
-from abliterate.anatomy.load import Subject, load_config
+from abliterate.anatomy.load import Subject, load_config, read_config
 from abliterate.anatomy.study import study
 from abliterate.directions.direction import Direction
 from abliterate.edits.edit import Ablate
+from abliterate.edits.quantised import recognise
 from abliterate.files import check_output, check_room
 from abliterate.runs import results
 from abliterate.runs.context import Context
@@ -71,9 +72,16 @@ def inspect(model: str, chosen: Settings, *, json: bool) -> None:
     console = Console(json=json)
     with console.status(f"studying {model}"):
         options = chosen.model
-        config, stored = load_config(model, revision=options.revision, trust_remote_code=options.trust_remote_code)
+        directory, config, stored = load_config(
+            model, revision=options.revision, trust_remote_code=options.trust_remote_code
+        )
         found = study(config, trust_remote_code=options.trust_remote_code)
-    console.inspection(describe(model, found, stored))
+        if stored is None:
+            seen = describe(model, found, None)
+        else:
+            scheme = recognise(read_config(directory), stored)
+            seen = describe(model, found, scheme.weights(), scheme.obstacle)
+    console.inspection(seen)
 
 
 def demo(out: Path | None, chosen: Settings, *, force: bool, json: bool) -> None:

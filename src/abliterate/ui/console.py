@@ -72,18 +72,19 @@ class Console:
             self.out.print_json(jsonlib.dumps(dataclasses.asdict(seen)))
             return
         self.out.print(
-            f"{seen.source}: {seen.architecture}, {seen.layers} blocks ({', '.join(seen.blocks)}),"
+            f"{seen.source}: {seen.architecture}\n{seen.layers} blocks, {', '.join(seen.blocks)};"
             f" residual stream of width {seen.width}\n",
-            soft_wrap=False,
+            soft_wrap=True,
         )
         if seen.rows:
             self.out.print(_writers_table(seen))
             names = "as the checkpoint spells them" if seen.weights_read else "as transformers would save them"
             self.out.print(
-                f"\nNames on disk, {names}; N is any number. Shapes in memory; * marks the axis along the stream."
+                f"\nNames on disk, {names}; N is any number.\nShapes in memory; * marks the axis along the stream."
             )
         else:
             table = Table("hooked", "places", box=None, pad_edge=False)
+            table.columns[0].overflow = "fold"
             for name, count in seen.hooked.items():
                 table.add_row(name, str(count))
             self.out.print(table)
@@ -136,11 +137,34 @@ class Console:
 
 
 def _writers_table(seen: Inspection) -> Table:
-    table = Table("writer", "tensors", "shape", "behind norms", "tied to", box=None, pad_edge=False)
-    for row in seen.rows:
-        shown = [f"{size}*" if axis == row.axis_in_memory else str(size) for axis, size in enumerate(row.shape)]
-        table.add_row(row.stored, str(row.tensors), " x ".join(shown), ", ".join(row.gains), ", ".join(row.tied_to))
+    """Names are long and must stay whole: what writers of a block share heads their group, notes have own lines.
+
+    A configuration alone does not tell how many tensors experts lie in, but in which blocks they are.
+    """
+    table = Table(box=None, pad_edge=False)
+    table.add_column("writer", overflow="fold")
+    table.add_column("tensors" if seen.weights_read else "blocks", justify="right")
+    table.add_column("shape")
+    group = ""
+    for row in sorted(seen.rows, key=lambda row: _block_of(row.stored)):  # stable: the order within a block stays
+        block = _block_of(row.stored)
+        if block and block != group:
+            table.add_row(block)
+        group, indent = block, "  " if block else ""
+        count = row.tensors if seen.weights_read else len(row.layers)
+        shape = [f"{size}*" if axis == row.axis_in_memory else str(size) for axis, size in enumerate(row.shape)]
+        table.add_row(indent + row.stored.removeprefix(block), str(count or ""), " x ".join(shape))
+        if row.gains:
+            table.add_row(f"{indent}  behind {' and '.join(row.gains)}")
+        if row.tied_to:
+            table.add_row(f"{indent}  tied to {', '.join(row.tied_to)}")
     return table
+
+
+def _block_of(name: str) -> str:
+    """What names of one block begin with, `model.layers.N.`; empty outside of all."""
+    head, number, _ = name.partition(".N.")
+    return head + number if number else ""
 
 
 def _scores_table(record: RunRecord) -> Table:

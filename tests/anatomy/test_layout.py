@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from abliterate.anatomy.dissect import dissect
 from abliterate.anatomy.layout import Layout
 from abliterate.anatomy.projection import fold
+from abliterate.anatomy.study import study
 from abliterate.errors import UnsupportedModel
 from tests.toys import INNER, LAYERS, VOCABULARY, WIDTH, build
 
@@ -152,3 +153,15 @@ def test_the_twin_is_left_as_it_was(layouts):
     before = build("mixtral").state_dict()
     after = layouts("mixtral").twin.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_expert_that_is_missing_is_noticed():
+    """Eleven of twelve tensors are there; the twelfth would be drawn at random."""
+    seen = study(build("mixtral").config)
+    shapes = {part.name: seen.shapes[part.writer.parameter] for part in seen.layout.as_saved()}
+    stored = [part.name for part in seen.layout.as_saved() if part.writer.kind == "experts"]
+    names = shapes | dict.fromkeys(stored, (WIDTH, INNER))
+    assert len(seen.layout.find(names)) == len(names)
+    del names[next(name for name in stored if ".experts.1." in name)]
+    with pytest.raises(UnsupportedModel, match=r"only a part of model\.layers\.0\.mlp\.experts\.down_proj"):
+        seen.layout.find(names)

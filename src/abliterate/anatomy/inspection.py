@@ -92,7 +92,9 @@ def inspect(
     elif shapes is None:
         parts = layout.as_saved()
     else:
-        parts = layout.find(shapes)
+        parts = layout.parts(shapes)
+        if not any(held(part.name) for part in parts):  # of what is stored otherwise the sizes are not those in memory
+            layout.find(shapes)
     ties = {name: tie.names for tie in layout.ties() for name in tie.names}
     by_name = {part.name: part for part in parts}
     rows = tuple(
@@ -107,9 +109,22 @@ def inspect(
         blocks=tuple(places(anatomy.blocks)),
         rows=rows,
         hooked={pattern: len(names) for pattern, names in places(site.name for site in anatomy.sites).items()},
-        forms={"weights": anatomy.reason or _held(rows), "adapter": anatomy.reason or _adapter(rows), "hooks": ""},
+        forms={
+            "weights": anatomy.reason or _held(rows),
+            "adapter": "as for the weights" if anatomy.reason else _adapter(rows),
+            "hooks": "",
+        },
         weights_read=shapes is not None,
     )
+
+
+def _alike(parts: list[StoredWriter], study: Study) -> list[list[StoredWriter]]:
+    """Parts of one name, apart where blocks differ: in what stands behind them, in shape or in axis."""
+    groups: dict[object, list[StoredWriter]] = {}
+    for part in parts:
+        gains = tuple(_gain(gain) for gain in part.writer.gains)
+        groups.setdefault((gains, study.shapes[part.writer.parameter], part.out_axis), []).append(part)
+    return list(groups.values())
 
 
 def _row(

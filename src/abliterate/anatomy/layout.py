@@ -7,9 +7,11 @@ disk: what arrives tells where each writer went. The names of a real checkpoint 
 conversion in the other direction, where the same writers stand.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import torch
 from torch import Tensor
@@ -62,10 +64,14 @@ class Layout:
     Args:
         twin: a model of the architecture, of any size, with the real number of blocks.
         writers: its writers.
+        shapes: of the real model's parameters, by which `find` knows whether a checkpoint holds all of a writer.
     """
 
-    def __init__(self, twin: PreTrainedModel, writers: tuple[Writer, ...]) -> None:
+    def __init__(
+        self, twin: PreTrainedModel, writers: tuple[Writer, ...], shapes: Mapping[str, tuple[int, ...]] | None = None
+    ) -> None:
         self.twin = twin
+        self.shapes = shapes or {name: tuple(value.shape) for name, value in twin.state_dict().items()}
         self.writers = {writer.parameter: writer for writer in writers}
         self.first_name = {name: group[0] for group in aliases(twin).values() for name in group}
         self.state: dict[str, Tensor] = twin.state_dict()
@@ -82,18 +88,27 @@ class Layout:
         Raises:
             UnsupportedModel: a writer is not among them, or only together with what is no writer.
         """
+        found = self.parts(stored)
+        held: Counter[str] = Counter()
+        for part in found:
+            held[part.writer.parameter] += prod(stored[part.name])
+        for parameter in self.writers:
+            if held[parameter] < prod(self.shapes[parameter]):
+                lacks = "has no tensor for" if not held[parameter] else "holds only a part of"
+                raise UnsupportedModel(
+                    f"the checkpoint {lacks} {parameter}, which writes to the stream",
+                    "check that it is complete and of the architecture that its config.json names",
+                )
+        return found
+
+    def parts(self, stored: Mapping[str, tuple[int, ...]]) -> list[StoredWriter]:
+        """As `find`, whether or not all is there."""
         found = []
         for name, shape in stored.items():
             in_memory = self.memory_name(name)
             parameter = self.first_name.get(in_memory)
             if parameter in self.writers and not self._is_head(in_memory):
                 found.append(StoredWriter(name, self.writers[parameter], self._axis(name, parameter, len(shape))))
-        missing = self.writers.keys() - {part.writer.parameter for part in found}
-        if missing:
-            raise UnsupportedModel(
-                f"the checkpoint has no tensor for {sorted(missing)[0]}, which writes to the stream",
-                "check that it is complete and of the architecture that its config.json names",
-            )
         return found
 
     def ties(self) -> list[Tie]:
@@ -112,7 +127,7 @@ class Layout:
         Raises:
             UnsupportedModel: a tensor holds a writer together with what is none.
         """
-        return self.find({name: tuple(marks.shape) for name, marks in self._saved.items()})
+        return self.parts({name: tuple(marks.shape) for name, marks in self._saved.items()})
 
     def disk_name(self, name: str) -> str:
         """A name on disk for a parameter that a checkpoint left out because it is tied to another.

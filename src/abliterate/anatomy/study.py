@@ -57,7 +57,7 @@ def study(config: PreTrainedConfig, *, trust_remote_code: bool = False) -> Study
             f"the writers are of several widths, {sorted(widths)}", "please report this architecture"
         )
     architecture = type(real).__name__
-    return Study(replace(anatomy, width=widths.pop()), Layout(twin, anatomy.writers), shapes, architecture)
+    return Study(replace(anatomy, width=widths.pop()), Layout(twin, anatomy.writers, shapes), shapes, architecture)
 
 
 def _widths(twin: PreTrainedModel, anatomy: Anatomy, shapes: Mapping[str, tuple[int, ...]]) -> set[int]:

@@ -88,7 +88,7 @@ def look(
         inputs: of the forward pass.
         basis: orthonormal rows.
         copies: of the stream in its last axis (`Anatomy.copies`).
-        renewed: norms whose output is the stream (`Site.renews`).
+        renewed: norms whose output is the stream (`Anatomy.renewed`).
         mask: [batch, tokens], true where a token counts; all by default.
     """
     q = basis.to(model.device, torch.float32)

@@ -80,8 +80,9 @@ class Plan:
                 "use the edit as hooks: `abliterate measure`, or `abliterate.edited` in Python",
             )
         scheme = recognise(read_config(subject.directory), stored)
-        folds = {part.name: part for part in layout.find(scheme.weights())}
-        kinds = {name: scheme.editable(name) for name in folds}
+        shapes = scheme.weights()
+        kinds = {part.name: scheme.editable(part.name) for part in layout.parts(shapes)}
+        folds = {part.name: part for part in layout.find(shapes)}
         packed = {name: kind for name, kind in kinds.items() if isinstance(kind, Packed)}
         if not layout.tied_head:
             return cls(folds, packed, {}, frozenset(), unties=False)

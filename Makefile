@@ -25,6 +25,9 @@ bench: $(VENV)/demo.done
 	$(BIN)/python -m benchmarks.capture
 	$(BIN)/python -m benchmarks.hooks
 	$(BIN)/python -m benchmarks.requantise
+	$(BIN)/python -m benchmarks.inspect
+	$(BIN)/python -m benchmarks.architectures
+	$(BIN)/python -m benchmarks.architectures image-text --keep build/image-text.jsonl
 
 # torch first and by itself: an index that holds a CPU build serves that one, without gigabytes of CUDA.
 $(VENV)/torch.done: constraints.txt

@@ -304,7 +304,20 @@ def _line(row: Row) -> str:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
+    counts = summary(rows)
     lines = [
+        "# What works on which architecture",
+        "",
+        f"Made by `python -m benchmarks.architectures` with transformers {counts['transformers']}: of {counts['types']}"
+        f" types {counts['ran']} run as tiny random models; of these {counts['exact_disk']} are exact in memory and on"
+        f" disk, {sum(row.outcome == 'memory' for row in rows)} in memory alone, {counts['hooks_only']} by hooks alone,"
+        f" {counts['refused']} are refused, {counts['wrong']} are wrong. [anatomy.md](anatomy.md) explains how.",
+        "",
+        "*Stream* is the largest component that an edit of full strength leaves, relative to the stream; the others are"
+        " differences of logits, relative: *memory* between folded weights and hooks, *disk* between the reloaded"
+        " checkpoint and hooks, *reads* between hooks and removing the direction where the stream is read (empty where"
+        " a norm follows a writer). Four layers, float32, strengths 1 and 0.6. *Renamed*: the names on disk differ.",
+        "",
         "| type | outcome | writers | behind norms | renamed | stream | memory | disk | reads | reason |",
         "| --- | --- | --: | --: | --- | --- | --- | --- | --- | --- |",
     ]

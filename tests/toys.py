@@ -79,7 +79,7 @@ DENSE: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+BEYOND: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2": ("Gemma2", PLAIN),  # a norm between each writer and the stream
     "mixtral": ("Mixtral", PLAIN | {"num_local_experts": 4, "num_experts_per_tok": 2}),  # experts
     "mamba": (
@@ -92,7 +92,7 @@ HEAD_CLASS = {"gpt2": "GPT2LMHeadModel", "bert": "BertLMHeadModel"}
 
 
 def toy(kind: str, directory: Path, dtype: torch.dtype = torch.float32, **changes: object) -> Path:
-    """Save a tiny random model of a kind in `DENSE` or `REFUSED`, with a byte tokenizer, and return `directory`.
+    """Save a tiny random model of a kind in `DENSE` or `BEYOND`, with a byte tokenizer, and return `directory`.
 
     Args:
         kind: which architecture.
@@ -109,7 +109,7 @@ def toy(kind: str, directory: Path, dtype: torch.dtype = torch.float32, **change
 
 def build(kind: str, **changes: object) -> PreTrainedModel:
     """The model alone, in float32, the same at every call."""
-    family, config = (DENSE | REFUSED)[kind]
+    family, config = (DENSE | BEYOND)[kind]
     configuration = getattr(transformers, f"{family}Config")(**(config | changes))
     with torch.random.fork_rng():
         torch.manual_seed(0)

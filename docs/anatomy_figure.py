@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from abliterate.anatomy.blocks import Blocks, candidate_blocks, first_tensor, hooked
 from abliterate.anatomy.twin import build_twin, twin_inputs
-from abliterate.anatomy.writers import RANK_ONE, _probe  # the very gradients that decide
+from abliterate.anatomy.writers import RANK_ONE, probe
 from abliterate.errors import UnsupportedModel
 from benchmarks.configs import default_config
 
@@ -75,7 +75,7 @@ def measure(kind: str, config: PreTrainedConfig, *, compare: bool) -> Ratios:
     model = build_twin(config, layers=LAYERS)
     blocks = next(candidate_blocks(model, twin_inputs(model)))
     r = torch.nn.functional.normalize(torch.randn(blocks.width, generator=torch.Generator().manual_seed(0)), dim=0)
-    direct = [_probe(model, blocks, r, seed).gradients for seed in (1, 2)]
+    direct = [probe(model, blocks, r, seed).gradients for seed in (1, 2)]
     plain = [ordinary_gradients(model, blocks, r, seed) for seed in (1, 2) if compare]
     found = Ratios(kind, [], [], 0)
     for name, _ in model.named_parameters():

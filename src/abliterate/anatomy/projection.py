@@ -26,6 +26,8 @@ def fold(weight: Tensor, out_axis: int, basis: Tensor, strength: float) -> Tenso
 
     Computed in float64 and rounded once to the dtype of `weight` (methods.md 1).
     """
+    if weight.dim() > 2 and out_axis % weight.dim() > 0:  # stacked experts one by one: float64 is four times their size
+        return torch.stack([fold(part, out_axis % weight.dim() - 1, basis, strength) for part in weight])
     moved = weight.double().movedim(out_axis, -1)
     folded = moved - strength * (moved @ basis.T) @ basis
     return folded.movedim(-1, out_axis).to(weight.dtype).contiguous()

@@ -76,6 +76,7 @@ def removing(model: nn.Module, sites: Sequence[Site], basis_at: BasisAt, strengt
         return
     # Half precision would leave 1 % of the component.
     precision = torch.promote_types(next(p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    home = next(model.parameters()).device
     replaced: dict[str, Tensor] = {}
     with ExitStack() as stack:
         for site in sites:
@@ -85,7 +86,8 @@ def removing(model: nn.Module, sites: Sequence[Site], basis_at: BasisAt, strengt
                 replaced[site.name] = fold(weight, site.out_axis, basis.to(weight.device), strength)
                 continue
             module = model.get_submodule(site.name)
-            rows = basis.to(precision).to(next(module.parameters()).device)  # in this order: mps has no float64
+            device = next((parameter.device for parameter in module.parameters()), home)
+            rows = basis.to(precision).to(device)  # in this order: mps has no float64
             if site.place == "input":
                 handle = module.register_forward_pre_hook(_before(rows, strength), with_kwargs=True)
             else:

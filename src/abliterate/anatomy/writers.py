@@ -91,7 +91,7 @@ def find_writers(model: PreTrainedModel, blocks: Blocks, *, probes: int = 2) -> 
     generator = torch.Generator().manual_seed(0)
     r = torch.randn(blocks.width, generator=generator)
     r = (r / r.norm()).to(model.device)
-    runs = [_probe(model, blocks, r, seed) for seed in range(1, probes + 1)]
+    runs = [probe(model, blocks, r, seed) for seed in range(1, probes + 1)]
     gradients = {
         name: [run.gradients[name] for run in runs if name in run.gradients] for name, _ in model.named_parameters()
     }
@@ -116,12 +116,19 @@ def find_writers(model: PreTrainedModel, blocks: Blocks, *, probes: int = 2) -> 
 
 
 @dataclass(frozen=True)
-class _Run:
+class Probe:
+    """What one pass along the direct path tells.
+
+    Attributes:
+        gradients: of every parameter that is on the path, by name.
+        carried: for each block, whether the gradient at its input lies along r.
+    """
+
     gradients: dict[str, Tensor]
     carried: tuple[bool, ...]
 
 
-def _probe(model: PreTrainedModel, blocks: Blocks, r: Tensor, seed: int) -> _Run:
+def probe(model: PreTrainedModel, blocks: Blocks, r: Tensor, seed: int) -> Probe:
     """One forward and backward pass along the direct path, from everything that reads the stream."""
     parameters = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
     wanted = {name: p.requires_grad for name, p in parameters.items()}
@@ -162,7 +169,7 @@ def _probe(model: PreTrainedModel, blocks: Blocks, r: Tensor, seed: int) -> _Run
     gradients = {name: g for name, g in zip(parameters, values, strict=False) if g is not None}
     at_inputs = {id(x): g for x, g in zip(sources, values[len(parameters) :], strict=True)}
     carried = {layer: _is_along(at_inputs.get(id(x)), r) for layer, x in inputs}
-    return _Run(gradients, tuple(carried.get(layer, False) for layer in range(len(blocks))))
+    return Probe(gradients, tuple(carried.get(layer, False) for layer in range(len(blocks))))
 
 
 def _projected(x: Tensor, r: Tensor, generator: torch.Generator) -> Tensor:

@@ -89,6 +89,7 @@ class EvaluationSettings(Section):
         description="builtin, hf:MODEL, hf+prompt:MODEL, openai:MODEL@URL; the first decides",
     )
     judge_labels: dict[str, str] = Field({}, description="what a classifier's labels mean, where they do not say it")
+    early_stop: bool = Field(False, description="stop a completion once the built-in judge is certain that it refuses")
     controls: tuple[Literal["random", "shuffled"], ...] = Field(
         ("random", "shuffled"),
         description="what else is removed: a random direction; one fitted to shuffled labels",

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 from abliterate.capture.forward import Completion, complete
 from abliterate.capture.prompts import Label
+from abliterate.capture.until import complete_until
 from abliterate.capture.uses import Report, Used, reportable
 from abliterate.edits.edit import Ablate
 from abliterate.edits.hooks import edited
 from abliterate.evals import drift as drifts
+from abliterate.evals.certainty import certainly_refuses
 from abliterate.evals.costs import Perplexity, costs, perplexity, read_windows, window_losses
 from abliterate.evals.judges import Agreement, Judge, Pair, agreement
 from abliterate.evals.outcome import Outcome
@@ -120,16 +122,21 @@ class Measuring:
     def _answers(self, stage: str, variant: Variant, edit: Ablate | None, prompts: Used[Report]) -> list[Completion]:
         run, texts = self.run, reportable(prompts)
         title = f"{variant}: {stage.rpartition('-')[2]}" + (" (borderline)" if "-borderline-" in stage else "")
+        sequences, limit = run.chat.encode(texts), run.settings.evaluation.max_new_tokens
+        thinks = "</think>" in str(run.subject.tokenizer.chat_template)
+        # Answers to answered prompts are compared in length and in KL, so those are left to end by themselves.
+        whole = texts is self.report[Label.ANSWERED]
+
+        def settled(number: int, text: str) -> bool:
+            return not whole and certainly_refuses(texts[number], text, thinks=thinks)
 
         def compute() -> list[Completion]:
             with nullcontext() if edit is None else edited(run.subject, edit):
-                return complete(
-                    run.subject,
-                    run.chat.encode(texts),
-                    max_new_tokens=run.settings.evaluation.max_new_tokens,
-                    title=title,
-                    progress=run.progress,
-                )
+                if run.settings.evaluation.early_stop:
+                    return complete_until(
+                        run.subject, sequences, settled, max_new_tokens=limit, title=title, progress=run.progress
+                    )
+                return complete(run.subject, sequences, max_new_tokens=limit, title=title, progress=run.progress)
 
         return run.stages.value(stage, list[Completion], compute)
 

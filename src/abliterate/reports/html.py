@@ -38,6 +38,7 @@ VARIANTS: Final[dict[Variant, str]] = {
     "unedited": "unedited",
     "edited": "edited",
     "random": "random direction",
+    "shuffled": "shuffled labels",
 }
 _SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _CANDIDATES_SHOWN: Final = 20

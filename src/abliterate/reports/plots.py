@@ -40,6 +40,7 @@ _VARIANTS: Final[dict[Variant, str]] = {
     "unedited": "unedited",
     "edited": "edited",
     "random": "random direction",
+    "shuffled": "shuffled labels",
 }
 _LEVELS: Final = 48  # matplotlib draws the colour bar of more than 50 as a bitmap
 _WIDTH: Final = 7.6  # inches; at the width of the page's text, 9 points are set as about 12 pixels

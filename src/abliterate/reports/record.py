@@ -17,7 +17,9 @@ from abliterate.edits.proof import Proof
 from abliterate.errors import ArtifactError
 from abliterate.evals.drift import Drift
 from abliterate.evals.scores import Outcomes
+from abliterate.evals.statistics import Mean
 from abliterate.files import write_atomic
+from abliterate.reports.geometry import Geometry
 
 Variant = Literal["unedited", "edited", "random"]
 
@@ -102,6 +104,7 @@ class Scores(Facts):
     refused: Outcomes
     answered: Outcomes
     drift: Drift | None = None
+    by_token: list[Mean] = []  # KL at each token of the answer, on the first few answered prompts
 
 
 class RunRecord(Facts):
@@ -118,6 +121,7 @@ class RunRecord(Facts):
     observed: Observed | None = None
     candidates: list[Candidate] = []
     chosen: Chosen | None = None
+    geometry: Geometry | None = None
     strength: float | None = None
     proof: Proof | None = None
     scores: list[Scores] = []

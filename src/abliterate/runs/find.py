@@ -17,8 +17,10 @@ from abliterate.evals.effects import EffectScorer
 from abliterate.evals.outcome import Outcome
 from abliterate.evals.scores import Outcomes, judge_all, tally
 from abliterate.files import digest
+from abliterate.reports.geometry import Geometry
 from abliterate.reports.record import Chosen, Observed
 from abliterate.runs.context import Context
+from abliterate.runs.geometry import geometry
 
 T = TypeVar("T")
 
@@ -64,10 +66,11 @@ class Observation:
 
 @dataclass(frozen=True)
 class Found:
-    """The chosen direction and the table it was chosen from."""
+    """The chosen direction, the table it was chosen from, and where the prompts lie along it."""
 
     direction: Direction
     candidates: list[Candidate]
+    geometry: Geometry
 
 
 def chosen_facts(direction: Direction) -> Chosen:
@@ -119,7 +122,20 @@ def find(run: Context, seen: Observation) -> Found:
         score=score,
     )
     run.progress.note(f"direction: position {best.position}, layer {best.layer} of {run.subject.anatomy.layers}")
-    return Found(direction_at(best), table)
+    direction = direction_at(best)
+    return Found(
+        direction,
+        table,
+        run.stages.value("geometry", Geometry, lambda: geometry(run, raw, direction, _prompts(seen))),
+    )
+
+
+def _prompts(seen: Observation) -> dict[Label, tuple[list[str], list[str]]]:
+    """Kept prompts that chose the direction, and that fitted it."""
+    return {
+        Label.REFUSED: (list(seen.select.refused), list(seen.fit.refused)),
+        Label.ANSWERED: (list(seen.select.answered), list(seen.fit.answered)),
+    }
 
 
 def _observe(run: Context) -> Observation:

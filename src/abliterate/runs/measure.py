@@ -15,8 +15,10 @@ from abliterate.evals.drift import Drift, drift
 from abliterate.evals.judges import Judge, Pair, agreement, open_judge
 from abliterate.evals.outcome import Outcome
 from abliterate.evals.scores import tally
+from abliterate.evals.statistics import Mean
 from abliterate.files import digest
 from abliterate.reports.record import Sample, Scores, Variant
+from abliterate.runs.bytoken import kl_by_token
 from abliterate.runs.context import Context
 
 
@@ -87,6 +89,7 @@ def _variant(
         refused=tally(outcomes[Label.REFUSED]),
         answered=tally(outcomes[Label.ANSWERED]),
         drift=moved,
+        by_token=[] if edit is None or base is None else _by_token(run, name, variant, edit, base),
     )
     return Measured(scores, completions, outcomes)
 
@@ -118,6 +121,14 @@ def _drift(run: Context, name: str, variant: Variant, edit: Ablate, base: Measur
         )
 
     return run.stages.value(f"{name}-drift", Drift, compute)
+
+
+def _by_token(run: Context, name: str, variant: Variant, edit: Ablate, base: Measured) -> list[Mean]:
+    def compute() -> list[Mean]:
+        sequences, answers = run.chat.encode(run.material.report[Label.ANSWERED]), base.completions[Label.ANSWERED]
+        return kl_by_token(run, edit, sequences, answers, title=f"{variant}: KL by token")
+
+    return run.stages.value(f"{name}-by-token", list[Mean], compute)
 
 
 def _samples(run: Context, before: Measured, after: Measured) -> list[Sample]:

@@ -36,6 +36,7 @@ def find_into(run: Context, out: Path, *, force: bool) -> RunRecord:
         "observed": seen.facts(),
         "candidates": found.candidates,
         "chosen": chosen_facts(found.direction),
+        "geometry": found.geometry,
     }
     record = _finish(run, "find", start, facts)
     with new_directory(out, force=force) as folder:
@@ -119,6 +120,7 @@ def run_into(run: Context, out: Path, *, force: bool, command: str = "run") -> R
             "observed": seen.facts(),
             "candidates": found.candidates,
             "chosen": chosen_facts(found.direction),
+            "geometry": found.geometry,
             "strength": edit.strength,
             "proof": proof,
             "scores": scores,

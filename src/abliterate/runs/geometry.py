@@ -13,7 +13,7 @@ from abliterate.directions.direction import Direction
 from abliterate.reports.geometry import Cloud, Geometry, Histogram
 from abliterate.runs.context import Context
 
-SHOWN = 64  # prompts a side
+SHOWN = 48  # prompts a side
 BINS = 24
 
 

@@ -62,7 +62,8 @@ def render_report(record: RunRecord) -> str:
         name=model_name(record),
         source=portable_source(record.model.source),
         verdict=verdict(record),
-        headline=headline(record),
+        headline=(figures := headline(record)),
+        tested=any("McNemar" in figure.change for figure in figures),
         cautions=cautions(record),
         judge=judge_name(record),
         # Only our own style and script and the figures, which hold nothing of the record but numbers, go in unescaped.

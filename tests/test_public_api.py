@@ -26,7 +26,7 @@ def test_the_readme_names_every_folder_and_verb() -> None:
     for folder in sorted((ROOT / "src" / "abliterate").iterdir()):
         if folder.is_dir() and not folder.name.startswith("_"):
             assert f"{folder.name}/" in readme
-    for verb in ("demo", "run", "inspect", "find", "measure", "bake"):
+    for verb in ("demo", "run", "inspect", "find", "measure", "bake", "report", "plot"):
         assert f"abliterate {verb}" in readme
 
 

@@ -1,6 +1,7 @@
 """Records made by hand: a full run, a `find`, and a `measure`. The numbers are invented, of a likely size."""
 
 import math
+import random
 
 from abliterate.capture.contrast import Openings
 from abliterate.directions.select import Candidate
@@ -8,6 +9,7 @@ from abliterate.edits.proof import Proof
 from abliterate.evals.drift import Drift
 from abliterate.evals.scores import Outcomes
 from abliterate.evals.statistics import Mean, wilson
+from abliterate.reports.geometry import Cloud, Geometry, Histogram
 from abliterate.reports.record import (
     Chosen,
     Environment,
@@ -181,3 +183,34 @@ def measure_record(**changes):
     scores = [Scores(variant="unedited", refused=outcomes(112, 4, 1), answered=outcomes(2, 118))]
     shown = [s.model_copy(update={"after": s.before, "after_outcome": s.before_outcome}) for s in samples()]
     return RunRecord(**{**_base("measure"), "scores": scores, "samples": shown, **changes})
+
+
+def geometry():
+    """Two clouds that part more and more with depth, most of all near layer 15."""
+    rng = random.Random(7)
+    histograms = []
+    for layer in range(1, LAYERS):
+        gap = 6 * math.exp(-(((layer - 15) / 8) ** 2))
+        sides = [[rng.gauss(centre, 1.2) for _ in range(64)] for centre in (gap, -gap / 2)]
+        low, high = min(map(min, sides)), max(map(max, sides))
+        counts = [[sum(int((v - low) / (high - low) * 23.999) == i for v in side) for i in range(24)] for side in sides]
+        histograms.append(Histogram(layer, low, high, *counts))
+    clouds = [
+        Cloud([rng.gauss(x, 1.2) for _ in range(64)], [rng.gauss(0, 3) for _ in range(64)], 32) for x in (6.0, -3.0)
+    ]
+    return Geometry(-2, 15, histograms, *clouds, 0.23)
+
+
+def by_token(size):
+    """High at the first token, then falling, with fewer completions the further in."""
+    return [Mean(size / (i + 1), 32 - i // 2, 0.7 * size / (i + 1), 1.4 * size / (i + 1), 0) for i in range(40)]
+
+
+def rich_record(**changes):
+    """A full run with everything that a report can draw."""
+    record = full_record()
+    sizes = {"unedited": None, "edited": 0.09, "random": 0.004}
+    scores = [
+        s.model_copy(update={"by_token": by_token(sizes[s.variant]) if sizes[s.variant] else []}) for s in record.scores
+    ]
+    return record.model_copy(update={"geometry": geometry(), "scores": scores, **changes})

@@ -1,12 +1,17 @@
 """The report: the right words for whatever the record holds, everything escaped, nothing loaded."""
 
+import base64
 import functools
+import hashlib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from abliterate.evals.scores import Outcomes
 from abliterate.evals.statistics import wilson
+from abliterate.reports.cautions import HELD_OUT, cautions
+from abliterate.reports.headline import headline
 from abliterate.reports.html import format_mean, render_report, verdict
 from abliterate.reports.record import RunRecord
 from tests.reports.records import (
@@ -17,16 +22,17 @@ from tests.reports.records import (
     full_record,
     measure_record,
     outcomes,
+    rich_record,
     samples,
 )
 
-RECORDS = {"run": full_record, "find": find_record, "measure": measure_record, "bake": bake_record}
+RECORDS = {"run": full_record, "rich": rich_record, "find": find_record, "measure": measure_record, "bake": bake_record}
 
 
 class Page(HTMLParser):
     """Elements with their attributes, text by element, and whether every element that was opened was closed."""
 
-    VOID = ("meta", "br", "link", "img")
+    VOID = ("meta", "br", "link", "img", "input")
 
     def __init__(self, html):
         super().__init__()
@@ -45,7 +51,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.texts.append(data)
 
     @property
@@ -80,12 +86,13 @@ def test_every_kind_of_record_gives_a_whole_page(kind):
 @pytest.mark.parametrize("kind", RECORDS)
 def test_a_page_loads_nothing(kind):
     read = Page(rendered(kind))
-    assert not {tag for tag, _ in read.tags} & {"script", "link", "img", "iframe", "image", "object"}
+    assert not {tag for tag, _ in read.tags} & {"link", "img", "iframe", "image", "object"}
     for _, attributes in read.tags:
         assert not any(name.startswith("on") for name in attributes)
         for name in ("src", "href", "xlink:href", "srcset"):
             assert (attributes.get(name) or "#").startswith("#")
     html = rendered(kind)
+    assert html.count("<script") == (kind == "rich")
     assert "@import" not in html and "url(http" not in html and "default-src 'none'" in html
 
 
@@ -174,12 +181,13 @@ def test_the_verdict_of_a_measure_without_edit():
 
 def test_sections_appear_only_with_what_they_show():
     headings = {
-        "Refusals and damage": {"run", "measure"},
-        "Where the direction was sought": {"run", "find"},
-        "Proof of the written model": {"run", "bake"},
-        "What the model itself did": {"run", "find"},
-        "Candidates": {"run", "find"},
-        "Completions": {"run", "measure"},
+        "Refusals and damage": {"run", "rich", "measure"},
+        "Where the direction was sought": {"run", "rich", "find"},
+        "Proof of the written model": {"run", "rich", "bake"},
+        "What the model itself did": {"run", "rich", "find"},
+        "Candidates": {"run", "rich", "find"},
+        "Completions": {"run", "rich", "measure"},
+        "Where the prompts lie": {"rich"},
     }
     for name in RECORDS:
         html = rendered(name)
@@ -241,3 +249,73 @@ def test_a_page_holds_no_absolute_path():
 def test_small_means_keep_their_figures():
     assert format_mean(Mean(0.0004, 10, 0.0003, 0.0006)) == "0.00040 [0.00030, 0.00060]"
     assert format_mean(Mean(0.031, 10, 0.024, 0.04)) == "0.031 [0.024, 0.040]"
+
+
+def test_only_the_pages_own_script_may_run():
+    html = rendered("rich")
+    script = html.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+
+
+def test_every_layer_is_readable_without_the_script():
+    text = Page(rendered("rich")).text
+    assert all(f"layer {layer}" in text for layer in range(1, 28)) and "layer 15, the chosen one" in text
+    assert rendered("rich").count('aria-label="Layer ') == 27
+
+
+def test_the_headline_says_what_changed_and_what_did_not():
+    found = {f.name: f for f in headline(full_record())}
+    assert found["refuses what it was expected to refuse"].change == "changed (intervals lie apart)"
+    assert found["refuses what it was expected to answer"].change == "no change shown (intervals overlap)"
+    assert not headline(find_record()) and not any(f.change for f in headline(measure_record()))
+
+
+def test_the_headline_tests_pairs_where_the_record_holds_them_all():
+    counts = {"unedited": outcomes(30, 0), "edited": outcomes(1, 29)}
+    scores = [s.model_copy(update={"refused": counts[s.variant]}) for s in full_record().scores if s.variant in counts]
+    first, *_ = headline(full_record(scores=scores))
+    assert first.change == "changed (McNemar, p < 0.001)"
+
+
+def test_cautions_name_what_is_weak():
+    few = replaced(full_record(), "edited", refused=outcomes(2, 28), drift=None)
+    few = few.model_copy(update={"scores": [s for s in few.scores if s.variant != "random"], "proof": None})
+    text = " ".join(cautions(few))
+    for words in ("Only 30 prompts", "built-in judge", "No random direction", "harmless answers was not", "No written"):
+        assert words in text, words
+    hooks = full_record(model=full_record().model.model_copy(update={"obstacle": "a fused kernel"}), proof=None)
+    assert "exact by hooks only, and no model was written: a fused kernel." in " ".join(cautions(hooks))
+    assert "hf:some/judge, whose precision" in " ".join(cautions(judged_by("hf:some/judge")))
+    seen = full_record().observed.model_copy(update={"kept_refused": 12})
+    assert "12 refused and 127 answered" in " ".join(cautions(full_record(observed=seen)))
+    weak = replaced(full_record(), "random", refused=outcomes(60, 57))
+    assert "not this direction" in " ".join(cautions(weak))
+    assert cautions(bake_record()) == []
+
+
+def judged_by(name):
+    settings = full_record().settings
+    return full_record(settings={**settings, "evaluation": {**settings["evaluation"], "judges": [name]}})
+
+
+def test_the_judges_figures_are_those_of_its_page():
+    page = (Path(__file__).parents[2] / "docs" / "judges.md").read_text()
+    for outcome, (precision, recall) in HELD_OUT.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| {outcome} | held out |"))
+        assert row.endswith(f"| {precision:.3f} | {recall:.3f} |")
+
+
+def test_a_long_completion_is_cut_until_asked_for():
+    long = [samples()[0].model_copy(update={"after": "word " * 400})]
+    html = render_report(full_record(samples=long))
+    assert "the rest, 1601 characters" in html and html.count("word ") == 400
+
+
+def test_a_record_from_before_geometry_still_renders():
+    old = full_record().model_dump(mode="json")
+    del old["geometry"]
+    for scores in old["scores"]:
+        del scores["by_token"]
+    del old["settings"]["evaluation"]["judges"]
+    assert render_report(RunRecord.model_validate(old)).startswith("<!doctype html>")

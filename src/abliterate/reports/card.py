@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
+from abliterate.reports.cautions import cautions, judge_name
 from abliterate.reports.html import (
     VARIANTS,
     model_name,
@@ -40,6 +41,8 @@ def render_card(record: RunRecord) -> str:
         version=record.tool_version,
         strength=1.0 if record.strength is None else record.strength,
         verdict=verdict(record),
+        judge=judge_name(record),
+        cautions=cautions(record),
         scores=[
             ("refused", [(VARIANTS[s.variant], s.refused) for s in record.scores]),
             ("answered", [(VARIANTS[s.variant], s.answered) for s in record.scores]),

@@ -1,10 +1,12 @@
 """The report of a run: one page that loads nothing, made from the record alone.
 
 Prompts and completions are other people's words and the model's; the template escapes everything, and the page's
-content policy forbids scripts and requests besides. The page is meant to be passed on, so absolute paths are cut to
-their last part; `record.json` holds them in full.
+content policy forbids every request and every script but the page's own, by its hash. The page is meant to be passed
+on, so absolute paths are cut to their last part; `record.json` holds them in full.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -19,16 +21,22 @@ from abliterate.directions.select import Candidate
 from abliterate.edits.proof import Proof
 from abliterate.evals.scores import Outcomes
 from abliterate.evals.statistics import Mean, Rate
+from abliterate.reports.activations import activation_map, histogram_svg, kl_by_token, strengths
+from abliterate.reports.cautions import cautions, judge_name
+from abliterate.reports.geometry import Histogram
+from abliterate.reports.headline import headline
 from abliterate.reports.plots import candidate_map, outcome_bars, separation_by_layer
 from abliterate.reports.record import RunRecord, Sample, Scores, Variant
 
 __all__ = [
     "VARIANTS",
+    "content_policy",
     "format_mean",
     "format_rate",
     "model_name",
     "portable_settings",
     "portable_source",
+    "read_template",
     "render_report",
     "template",
     "verdict",
@@ -41,6 +49,7 @@ VARIANTS: Final[dict[Variant, str]] = {
     "shuffled": "shuffled labels",
 }
 _SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_OPEN_CHARACTERS: Final = 400
 _CANDIDATES_SHOWN: Final = 20
 _SAMPLES_SHOWN: Final = {"refused": 8, "answered": 4}
 
@@ -54,14 +63,25 @@ def render_report(record: RunRecord) -> str:
         name=model_name(record),
         source=portable_source(record.model.source),
         verdict=verdict(record),
-        # Only our own style and the figures, which hold nothing of the record but numbers, go in unescaped.
-        style=Markup(_read("report.css")),
+        headline=(figures := headline(record)),
+        tested=any("McNemar" in figure.change for figure in figures),
+        cautions=cautions(record),
+        judge=judge_name(record),
+        # Only our own style and script and the figures, which hold nothing of the record but numbers, go in unescaped.
+        style=Markup(read_template("report.css")),
+        script=Markup(read_template("report.js")),
+        policy=Markup(content_policy(read_template("report.js"))),
         variants=VARIANTS,
         drifts=[(VARIANTS[s.variant], s.drift) for s in record.scores if s.drift is not None],
         scores=_by_label(record),
         outcome_bars=Markup(outcome_bars(record)),
         candidate_map=Markup(candidate_map(record)),
         separation=Markup(separation_by_layer(record)),
+        layers=(layers := _layers(record)),
+        start=next((i for i, (_, _, chosen) in enumerate(layers) if chosen), 0),
+        activation_map=Markup(activation_map(record)),
+        strengths=Markup(strengths(record)),
+        kl_by_token=Markup(kl_by_token(record)),
         scored=any(c.bypass is not None or c.screen is not None for c in record.candidates),
         selected=_chosen_candidate(record),
         candidates=ranked[:_CANDIDATES_SHOWN],
@@ -72,6 +92,13 @@ def render_report(record: RunRecord) -> str:
         sources={key: portable_source(value) for key, value in record.prompts.sources.items()},
         settings=portable_settings(record.settings),
     )
+
+
+def content_policy(script: str = "") -> str:
+    """The content security policy of a page that may run this script and nothing else, and load nothing."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"; script-src 'sha256-{digest}'" if script else ""
+    return f"default-src 'none'; style-src 'unsafe-inline'{allowed}; base-uri 'none'; form-action 'none'"
 
 
 def verdict(record: RunRecord) -> list[str]:
@@ -126,7 +153,7 @@ def format_mean(mean: Mean) -> str:
 
 def template(name: str) -> Template:
     """A template of this package, with the formats that all of them use as filters; HTML is escaped."""
-    return _environment(html=name.endswith(".html.j2")).from_string(_read(name))
+    return _environment(html=name.endswith(".html.j2")).from_string(read_template(name))
 
 
 # --- sentences ---
@@ -267,6 +294,33 @@ def _or_last(value: float) -> float:
     return value if value == value else float("inf")
 
 
+def _layers(record: RunRecord) -> list[tuple[Histogram, str, bool]]:
+    """Each layer's histogram, its drawing, and whether it is that of the direction."""
+    if record.geometry is None:
+        return []
+    return [
+        (h, Markup(histogram_svg(h, _described(h))), h.layer == record.geometry.layer)
+        for h in record.geometry.histograms
+    ]
+
+
+def _described(h: Histogram) -> str:
+    """A histogram in words: where the middle of each side lies."""
+    middles = (f"{side} prompts around {_centre(h, counts)}" for side, counts in _sides(h))
+    return f"Layer {h.layer}: {', '.join(middles)}"
+
+
+def _sides(h: Histogram) -> tuple[tuple[str, list[int]], ...]:
+    return ("answered", h.answered), ("refused", h.refused)
+
+
+def _centre(h: Histogram, counts: Sequence[int]) -> str:
+    if not sum(counts):
+        return "nowhere"
+    middle = sum((i + 0.5) * n for i, n in enumerate(counts)) / sum(counts) / len(counts)
+    return f"{h.low + middle * (h.high - h.low):.2g}"
+
+
 def _split_samples(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
     """The first few of each label, whatever came of them, and the others."""
     room = dict(_SAMPLES_SHOWN)
@@ -288,6 +342,14 @@ def _percent(rate: Rate) -> str:
     return f"{100 * rate.rate:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
 
+def _interval(rate: Rate) -> str:
+    return f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]\u00a0%".replace(", ", ",\u00a0")
+
+
+def _share(rate: Rate) -> str:
+    return f"{100 * rate.rate:.1f}\u00a0%" if rate.n else "no data"
+
+
 def _minus(number: object) -> str:
     return str(number).replace("-", "−")
 
@@ -305,6 +367,16 @@ def _small(value: float) -> str:
         return f"{value:.2g}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def _opening(text: str) -> str:
+    """As much of a completion as stands open on the page."""
+    return text if len(text) <= _OPEN_CHARACTERS else text[:_OPEN_CHARACTERS].rstrip()
+
+
+def _rest(text: str) -> str:
+    """What `_opening` leaves."""
+    return text[len(_opening(text)) :]
 
 
 def _setting(value: object) -> str:
@@ -353,7 +425,8 @@ def _last_part(path: str) -> str:
     return PureWindowsPath(path).name  # reads both kinds of separators
 
 
-def _read(name: str) -> str:
+def read_template(name: str) -> str:
+    """The text of a file in the folder of templates."""
     return (resources.files("abliterate") / "reports" / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -372,12 +445,16 @@ def _environment(*, html: bool) -> Environment:
         "date": _date,
         "duration": _duration,
         "fixed": _fixed,
+        "interval": _interval,
         "md": _markdown,
         "mean": format_mean,
         "minus": _minus,
+        "opening": _opening,
         "percent": _percent,
         "rate": format_rate,
+        "rest": _rest,
         "setting": _setting,
+        "share": _share,
         "small": _small,
         "thousands": _thousands,
     }

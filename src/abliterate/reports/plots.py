@@ -1,19 +1,16 @@
-"""The figures of a report as SVG text, to stand inside a page.
+"""The figures of what was sought and what came of it: candidates, separation, outcomes.
 
-Each is a function of the record alone and gives the same bytes for the same record. Lines and letters take the colour
-of the text around them, so a figure is readable on a light and on a dark page. Nothing of the record but numbers gets
+Nothing of the record but numbers gets
 into a figure: letters that the font lacks could not spoil it, and there is nothing to escape.
 """
 
-import io
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from abliterate.directions.select import Candidate
 from abliterate.evals.scores import Outcomes
+from abliterate.reports.canvas import ANSWERED, INK, MARK, QUIET, REFUSED, Plot, layer_ticks, legend, sheet, signed
 from abliterate.reports.record import RunRecord, Variant
 
 if TYPE_CHECKING:
@@ -24,15 +21,10 @@ __all__ = ["candidate_map", "outcome_bars", "separation_by_layer"]
 
 TOO_DEEP: Final = "too deep"  # the verdict that `directions.select` gives to the excluded layers
 
-# Stands for the colour of the surrounding text, which matplotlib cannot express; `_svg` puts `currentColor` there.
-_INK: Final = "#010203"
-_QUIET: Final = "#8a8f98"  # readable on white and on near-black
-_MARK: Final = "#e8590c"
-_FONTS: Final = "system-ui, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
-# Tol's bright scheme, which stays distinct for every common colour blindness; letters on it are dark or white.
+# Letters on these colours of Tol's bright scheme are dark or white.
 _OUTCOMES: Final = {
-    "refused": ("#ee6677", "#111111"),
-    "complied": ("#4477aa", "#ffffff"),
+    "refused": (REFUSED, "#111111"),
+    "complied": (ANSWERED, "#ffffff"),
     "evasive": ("#ccbb44", "#111111"),
     "broken": ("#bbbbbb", "#111111"),
 }
@@ -43,96 +35,81 @@ _VARIANTS: Final[dict[Variant, str]] = {
     "shuffled": "shuffled labels",
 }
 _LEVELS: Final = 48  # matplotlib draws the colour bar of more than 50 as a bitmap
-_WIDTH: Final = 7.6  # inches; at the width of the page's text, 9 points are set as about 12 pixels
 
 
-def candidate_map(record: RunRecord) -> str:
+def _candidate_map(record: RunRecord) -> "Figure | None":
     """Every candidate at its layer and position, coloured by what its ablation does to refusals.
 
     The colour is the refusal score under ablation, from the full measurement where there is one and else from the
     screening. When no candidate was scored it is the separation. Excluded layers are hatched.
-
-    Returns:
-        SVG text; empty when the record holds no candidates.
     """
     if not record.candidates:
-        return ""
+        return None
     scored = any(_score(c) is not None for c in record.candidates)
     value = _score if scored else _separation
     positions = sorted({c.position for c in record.candidates})
     rows = {position: row for row, position in enumerate(positions)}
     layers = max(record.model.layers, *(c.layer + 1 for c in record.candidates))
-    with _style():
-        figure, axes = _figure(1.75 + 0.3 * len(positions))
-        _cells(figure, axes, record.candidates, value, rows, layers, scored=scored)
-        _excluded(axes, record.candidates, len(positions))
-        _marks(axes, record, rows)
-        axes.set_xlim(-0.5, layers - 0.5)
-        axes.set_ylim(len(positions) - 0.5, -0.5)
-        axes.set_yticks(range(len(positions)), [_signed(p) for p in positions])
-        axes.set_xlabel("layer (block whose input is read, counted from 0)")
-        axes.set_ylabel("position\n(tokens from the end)")
-        _layer_ticks(axes, layers)
-        _legend(figure, axes)
-        return _svg(figure, "candidates", "Heat map of the candidate directions by layer and token position")
+    figure, axes = sheet(1.75 + 0.3 * len(positions))
+    _cells(figure, axes, record.candidates, value, rows, layers, scored=scored)
+    _excluded(axes, record.candidates, len(positions))
+    _marks(axes, record, rows)
+    axes.set_xlim(-0.5, layers - 0.5)
+    axes.set_ylim(len(positions) - 0.5, -0.5)
+    axes.set_yticks(range(len(positions)), [signed(p) for p in positions])
+    axes.set_xlabel("layer (block whose input is read, counted from 0)")
+    axes.set_ylabel("position\n(tokens from the end)")
+    layer_ticks(axes, layers)
+    legend(figure, axes)
+    return figure
 
 
-def outcome_bars(record: RunRecord) -> str:
-    """What each variant did with the report prompts of each label, in per cent, with the 95 % interval of refusals.
-
-    Returns:
-        SVG text; empty when the record holds no scores on any prompt.
-    """
+def _outcome_bars(record: RunRecord) -> "Figure | None":
+    """What each variant did with the report prompts of each label, in per cent, with the 95 % interval of refusals."""
     groups = _groups(record)
     bars = [bar for _, group in groups for bar in group]
     if not bars:
-        return ""
-    with _style():
-        figure, axes = _figure(1.05 + 0.36 * (bars[-1][0] + 1))
-        for title, group in groups:
-            axes.text(0, group[0][0] - 0.85, title, va="center", ha="left", fontweight="bold")
-        for y, _, outcomes in bars:
-            _stack(axes, y, outcomes)
-            _interval(axes, y, outcomes)
-        axes.set_yticks([y for y, _, _ in bars], [name for _, name, _ in bars])
-        axes.set_ylim(bars[-1][0] + 0.6, -1.5)
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("share of the completions (%)")
-        axes.tick_params(left=False)
-        axes.spines[["left", "top", "right"]].set_visible(False)
-        _legend(figure, axes)
-        return _svg(figure, "outcomes", "Stacked bars of the outcomes of each variant on the report prompts")
+        return None
+    figure, axes = sheet(1.05 + 0.36 * (bars[-1][0] + 1))
+    for title, group in groups:
+        axes.text(0, group[0][0] - 0.85, title, va="center", ha="left", fontweight="bold")
+    for y, _, outcomes in bars:
+        _stack(axes, y, outcomes)
+        _interval(axes, y, outcomes)
+    axes.set_yticks([y for y, _, _ in bars], [name for _, name, _ in bars])
+    axes.set_ylim(bars[-1][0] + 0.6, -1.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of the completions (%)")
+    axes.tick_params(left=False)
+    axes.spines[["left", "top", "right"]].set_visible(False)
+    legend(figure, axes)
+    return figure
 
 
-def separation_by_layer(record: RunRecord) -> str:
-    """How well each layer's projection tells refused from answered select prompts, one line for each position.
-
-    Returns:
-        SVG text; empty when the record holds no candidates.
-    """
+def _separation_by_layer(record: RunRecord) -> "Figure | None":
+    """How well each layer's projection tells refused from answered select prompts, one line for each position."""
     points = [(c.position, c.layer, c.separation) for c in record.candidates if math.isfinite(c.separation)]
     if not points:
-        return ""
+        return None
     chosen = _chosen(record)
-    with _style():
-        figure, axes = _figure(2.5)
-        for position in sorted({p for p, _, _ in points}):
-            line = sorted((layer, value) for p, layer, value in points if p == position)
-            bold = chosen is not None and position == chosen[0]
-            look: dict[str, Any] = {"color": _INK, "lw": 1.8, "zorder": 3} if bold else {"color": _QUIET, "lw": 0.9}
-            label = f"position {_signed(position)}, the chosen one" if bold else "other positions"
-            axes.plot(*zip(*line, strict=True), label=label, marker=".", markersize=4 if bold else 2.5, **look)
-        for _, layer, value in (p for p in points if chosen is not None and p[:2] == chosen):
-            axes.plot([layer], [value], "o", ms=9, mfc="none", mec=_MARK, mew=2, zorder=4, label="chosen", ls="none")
-        axes.axhline(0.5, color=_QUIET, lw=0.8, ls=(0, (2, 3)))
-        axes.set_ylim(min(0.45, min(value for _, _, value in points) - 0.03), 1.03)
-        axes.set_xlim(-0.5, max(record.model.layers, *(layer + 1 for _, layer, _ in points)) - 0.5)
-        axes.set_xlabel("layer (block whose input is read, counted from 0)")
-        axes.set_ylabel("separation (AUROC)")
-        _layer_ticks(axes, record.model.layers)
-        axes.spines[["top", "right"]].set_visible(False)
-        _legend(figure, axes)
-        return _svg(figure, "separation", "Separation of refused from answered prompts by layer")
+    figure, axes = sheet(2.5)
+    for position in sorted({p for p, _, _ in points}):
+        line = sorted((layer, value) for p, layer, value in points if p == position)
+        bold = chosen is not None and position == chosen[0]
+        look: dict[str, Any] = {"color": INK, "lw": 1.8, "zorder": 3} if bold else {"color": QUIET, "lw": 0.9}
+        label = f"position {signed(position)}, the chosen one" if bold else "other positions"
+        axes.plot(*zip(*line, strict=True), label=label, marker=".", markersize=4 if bold else 2.5, **look)
+    for _, layer, value in (p for p in points if chosen is not None and p[:2] == chosen):
+        axes.plot([layer], [value], "o", ms=9, mfc="none", mec=MARK, mew=2, zorder=4, label="chosen", ls="none")
+    axes.axhline(0.5, color=QUIET, lw=0.8, ls=(0, (2, 3)))
+    axes.set_ylim(min(0.45, min(value for _, _, value in points) - 0.03), 1.03)
+    axes.set_xlim(-0.5, max(record.model.layers, *(layer + 1 for _, layer, _ in points)) - 0.5)
+    axes.set_xlabel("layer (block whose input is read, counted from 0)")
+    axes.set_ylabel("separation (AUROC)")
+    layer_ticks(axes, record.model.layers)
+    axes.spines[["top", "right"]].set_visible(False)
+    legend(figure, axes)
+    return figure
 
 
 # --- the map ---
@@ -199,7 +176,7 @@ def _excluded(axes: "Axes", candidates: Sequence[Candidate], height: int) -> Non
                 last - first + 1,
                 height,
                 facecolor="none",
-                edgecolor=_QUIET,
+                edgecolor=QUIET,
                 hatch="////",
                 linewidth=0,
                 label="excluded: too deep",
@@ -234,20 +211,7 @@ def _marks(axes: "Axes", record: RunRecord, rows: dict[int, int]) -> None:
     chosen = _chosen(record)
     if chosen is not None and chosen[0] in rows:
         corner = (chosen[1] - 0.5, rows[chosen[0]] - 0.5)
-        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=_MARK, linewidth=2.4, label="chosen", zorder=5))
-
-
-def _legend(figure: "Figure", axes: "Axes") -> None:
-    """Above the plot, each name once."""
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    if unique:
-        figure.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=4, frameon=False)
-
-
-def _layer_ticks(axes: "Axes", layers: int) -> None:
-    step = next((s for s in (1, 2, 5, 10, 20) if layers / s <= 20), 50)
-    axes.set_xticks(range(0, layers, step))
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=MARK, linewidth=2.4, label="chosen", zorder=5))
 
 
 # --- the bars ---
@@ -292,58 +256,6 @@ def _interval(axes: "Axes", y: float, outcomes: Outcomes) -> None:
     axes.annotate(text, (1, y), (8, 0), ("axes fraction", "data"), textcoords="offset points", va="center")
 
 
-# --- SVG ---
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """Matplotlib's own defaults and these, whatever the user's matplotlibrc says; restored afterwards."""
-    import matplotlib.style
-
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "abliterate",
-        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so the layout is the same everywhere
-        "font.size": 9,
-        "axes.labelsize": 9,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
-        "legend.fontsize": 8.5,
-        "axes.linewidth": 0.8,
-        "hatch.linewidth": 0.7,
-        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
-    }
-    with matplotlib.style.context(["default", settings]):
-        yield
-
-
-def _figure(height: float) -> tuple["Figure", "Axes"]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    figure.patch.set_visible(False)
-    axes = figure.add_subplot()
-    axes.patch.set_visible(False)
-    return figure, axes
-
-
-def _svg(figure: "Figure", name: str, description: str) -> str:
-    """The figure as an `<svg>` element that scales to its page and shares no id or style with it."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s*<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
-    svg = svg.replace("*{", f"#{name} *{{").replace(_INK, "currentColor").replace("'DejaVu Sans'", _FONTS)
-    svg = re.sub(r"<svg\b([^>]*?) width=\"[^\"]*\"", r"<svg\1", svg, count=1)
-    svg = re.sub(r"<svg\b([^>]*?) height=\"[^\"]*\"", r"<svg\1", svg, count=1)
-    opening = f'<svg id="{name}" role="img" aria-label="{description}"'
-    return svg.replace("<svg", opening, 1).strip() + "\n"
-
-
-def _signed(number: int) -> str:
-    return str(number).replace("-", "−")
+candidate_map = Plot("candidates", "Heat map of the candidate directions by layer and token position", _candidate_map)
+outcome_bars = Plot("outcomes", "Stacked bars of the outcomes of each variant on the report prompts", _outcome_bars)
+separation_by_layer = Plot("separation", "Separation of refused from answered prompts by layer", _separation_by_layer)

@@ -23,7 +23,9 @@ from abliterate.evals.harness import TaskScore
 from abliterate.evals.judges import Agreement
 from abliterate.evals.overrefusal import OverRefusal
 from abliterate.evals.scores import Outcomes
+from abliterate.evals.statistics import Mean
 from abliterate.files import write_atomic
+from abliterate.reports.geometry import Geometry
 
 Variant = Literal["unedited", "edited", "random", "shuffled"]
 
@@ -121,6 +123,7 @@ class Scores(Facts):
     refused: Outcomes
     answered: Outcomes
     drift: Drift | None = None
+    by_token: list[Mean] = []  # KL at each token of the answer, on the first few answered prompts
     agreement: list[Agreement] = []
     over_refusal: OverRefusal | None = None
     costs: Costs | None = None
@@ -171,6 +174,7 @@ class RunRecord(Facts):
     observed: Observed | None = None
     candidates: list[Candidate] = []
     chosen: Chosen | None = None
+    geometry: Geometry | None = None
     strength: float | None = None
     proof: Proof | None = None
     sensitivity: Sensitivity | None = None

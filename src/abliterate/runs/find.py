@@ -20,8 +20,10 @@ from abliterate.evals.effects import EffectScorer
 from abliterate.evals.outcome import Outcome
 from abliterate.evals.scores import Outcomes, judge_all, tally
 from abliterate.files import digest
+from abliterate.reports.geometry import Geometry
 from abliterate.reports.record import Chosen, Observed, Sensitivity, Separation
 from abliterate.runs.context import Context
+from abliterate.runs.geometry import geometry
 
 T = TypeVar("T")
 
@@ -67,11 +69,12 @@ class Observation:
 
 @dataclass(frozen=True)
 class Found:
-    """The chosen direction, the table it was chosen from, and how much all of it depends on the prompts."""
+    """The direction, the table it was chosen from, how much it depends on the prompts, and where those lie."""
 
     direction: Direction
     candidates: list[Candidate]
     sensitivity: Sensitivity
+    geometry: Geometry
 
 
 def chosen_facts(direction: Direction) -> Chosen:
@@ -125,7 +128,21 @@ def find(run: Context, seen: Observation) -> Found:
         score=score,
     )
     run.progress.note(f"direction: position {best.position}, layer {best.layer} of {run.subject.anatomy.layers}")
-    return Found(direction_at(best), table, _sensitivity(run, raw, steadiness))
+    direction = direction_at(best)
+    return Found(
+        direction,
+        table,
+        _sensitivity(run, raw, steadiness),
+        run.stages.value("geometry", Geometry, lambda: geometry(run, raw, direction, _prompts(seen))),
+    )
+
+
+def _prompts(seen: Observation) -> dict[Label, tuple[list[str], list[str]]]:
+    """Kept prompts that chose the direction, and that fitted it."""
+    return {
+        Label.REFUSED: (list(seen.select.refused), list(seen.fit.refused)),
+        Label.ANSWERED: (list(seen.select.answered), list(seen.fit.answered)),
+    }
 
 
 def _observe(run: Context) -> Observation:

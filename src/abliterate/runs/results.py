@@ -37,6 +37,7 @@ def find_into(run: Context, out: Path, *, force: bool) -> RunRecord:
         "candidates": found.candidates,
         "sensitivity": found.sensitivity,
         "chosen": chosen_facts(found.direction),
+        "geometry": found.geometry,
     }
     record = _finish(run, "find", start, facts)
     with new_directory(out, force=force) as folder:
@@ -121,6 +122,7 @@ def run_into(run: Context, out: Path, *, force: bool, command: str = "run") -> R
             "candidates": found.candidates,
             "sensitivity": found.sensitivity,
             "chosen": chosen_facts(found.direction),
+            "geometry": found.geometry,
             "strength": edit.strength,
             "proof": proof,
             **measured.facts(),

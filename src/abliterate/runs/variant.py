@@ -18,8 +18,10 @@ from abliterate.evals.judges import Agreement, Judge, Pair, agreement
 from abliterate.evals.outcome import Outcome
 from abliterate.evals.overrefusal import OverRefusal, over_refusal
 from abliterate.evals.scores import tally
+from abliterate.evals.statistics import Mean
 from abliterate.files import digest
 from abliterate.reports.record import Scores, Variant
+from abliterate.runs.bytoken import kl_by_token
 from abliterate.runs.context import Context
 
 
@@ -86,6 +88,7 @@ class Measuring:
             refused=tally(outcomes[Label.REFUSED]),
             answered=tally(outcomes[Label.ANSWERED]),
             drift=drifts.summary(moved, seed=seed) if moved else None,
+            by_token=[] if edit is None or base is None else self._by_token(name, variant, edit, base),
             agreement=agreed,
             over_refusal=_over_refusal(borderline),
             costs=costs(
@@ -157,6 +160,15 @@ class Measuring:
             )
 
         return run.stages.value(f"{name}-drift", list[tuple[float, float]], compute)
+
+    def _by_token(self, name: str, variant: Variant, edit: Ablate, base: Measured) -> list[Mean]:
+        run = self.run
+
+        def compute() -> list[Mean]:
+            sequences, answers = run.chat.encode(self.report[Label.ANSWERED]), base.completions[Label.ANSWERED]
+            return kl_by_token(run, edit, sequences, answers, title=f"{variant}: KL by token")
+
+        return run.stages.value(f"{name}-by-token", list[Mean], compute)
 
     def _perplexity(self, name: str, edit: Ablate | None) -> tuple[Sequence[float], Perplexity | None]:
         run, chosen = self.run, self.run.settings.evaluation

@@ -3,7 +3,7 @@
 import dataclasses
 import json as jsonlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -113,6 +113,16 @@ class Console:
         self._proof(record)
         if out is not None:
             self.out.print(f"\nWritten to {out}: {', '.join(sorted(p.name for p in out.iterdir()))}", soft_wrap=True)
+
+    def written(self, files: Sequence[Path]) -> None:
+        """Which files a command wrote."""
+        if self.json:
+            self.out.print_json(jsonlib.dumps({"written": [str(file) for file in files]}))
+            return
+        for file in files:
+            self.out.print(f"Written to {file}", soft_wrap=True)
+        if not files:
+            self.out.print("The record holds nothing to draw.")
 
     def _direction(self, record: RunRecord) -> None:
         if record.observed is not None:

@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -219,6 +219,33 @@ def demo(
     from abliterate.ui import verbs
 
     verbs.demo(out, verbs.settings(config, {}, assignments), force=force, json=json)
+
+
+@app.command(short_help="Write the page of a run, or of several side by side.")
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Directories of runs, or record.json files.", metavar="RUN...")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The page; report.html or comparison.html.")] = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write one self-contained page from the record of a run; given several, compare them on one page."""
+    from abliterate.ui import pages
+
+    pages.report(runs, out, force=force, json=json)
+
+
+@app.command(short_help="Write every plot of a run as SVG or PNG.")
+def plot(
+    run: Annotated[Path, typer.Argument(help="A run's directory, or its record.json.", metavar="RUN")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The directory; RUN-plots.")] = None,
+    kind: Annotated[Literal["svg", "png"], typer.Option("--format", help="svg or png.")] = "svg",
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write every plot that the record of a run holds something for."""
+    from abliterate.ui import pages
+
+    pages.plot(run, out, kind, force=force, json=json)
 
 
 def main() -> NoReturn:

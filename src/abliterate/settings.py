@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -89,7 +89,23 @@ class EvaluationSettings(Section):
         description="builtin, hf:MODEL, hf+prompt:MODEL, openai:MODEL@URL; the first decides",
     )
     judge_labels: dict[str, str] = Field({}, description="what a classifier's labels mean, where they do not say it")
-    seed: int = Field(0, description="of the random-direction control and the bootstrap")
+    early_stop: bool = Field(False, description="stop a completion once the built-in judge is certain that it refuses")
+    controls: tuple[Literal["random", "shuffled"], ...] = Field(
+        ("random", "shuffled"),
+        description="what else is removed: a random direction; one fitted to shuffled labels",
+    )
+    borderline: str = Field(
+        "builtin", description="safe prompts that sound alarming: builtin, XSTest, OR-Bench, a file"
+    )
+    borderline_limit: int = Field(40, ge=0, description="borderline prompts of each kind; 0: not measured")
+    borderline_unlabelled: Literal["answered", "refused"] | None = Field(
+        None, description="what borderline prompts are whose rows do not say"
+    )
+    perplexity_file: Path | None = Field(None, description="a text to measure perplexity on")
+    perplexity_windows: int = Field(64, ge=1, description="windows of 256 tokens of that text, from its start")
+    separation_prompts: int = Field(64, ge=0, description="report prompts of each label for the AUROC of every layer")
+    halvings: int = Field(8, ge=1, description="random halvings of the fit prompts, for the direction's stability")
+    seed: int = Field(0, description="of the controls, the halvings and the bootstrap")
     shown_characters: int = Field(200, ge=0, description="completions in records and reports are cut to this")
 
 

@@ -42,7 +42,8 @@ def test_the_first_judge_counts_and_the_others_are_compared(
     run, notes = context(), Notes()
     chosen = run.settings.evaluation.model_copy(update={"judges": order})
     run = dataclasses.replace(run, settings=run.settings.model_copy(update={"evaluation": chosen}), progress=notes)
-    (scores,), samples = measure(run, None)
+    measured = measure(run, None)
+    (scores,), samples = measured.scores, measured.samples
     first_is_evading = order[0] != "builtin"
     assert (scores.refused.evasive.rate == 1) is first_is_evading
     assert (scores.refused.refused.rate > 0.9) is not first_is_evading

@@ -1,6 +1,6 @@
 """Moments of the residual stream at every block's input and every template position."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ def collect(
     positions: Sequence[int],
     *,
     covariance: bool = False,
+    also: Callable[[list[int], Tensor], None] | None = None,
     progress: Progress = SILENT,
 ) -> Moments:
     """Stream the residual stream at the input of every block into moments.
@@ -30,6 +31,7 @@ def collect(
         sequences: token ids of the prompts, each at least `len(positions)` long.
         positions: consecutive positions counted from the end, (-n, ..., -1).
         covariance: also gather second moments, [positions, L, d, d].
+        also: given the rows of each batch and their states [batch, positions, L, d], for what moments do not hold.
         progress: told of every finished prompt.
 
     Returns:
@@ -41,7 +43,10 @@ def collect(
     def work(rows: list[int]) -> list[None]:
         with block_inputs(subject, len(positions)) as states:
             run_decoder(subject, batch_of(subject, [sequences[i] for i in rows]))
-        moments.update(torch.stack(states, dim=2))
+        stacked = torch.stack(states, dim=2)
+        moments.update(stacked)
+        if also is not None:
+            also(rows, stacked)
         return [None] * len(rows)
 
     run_batched(sequences, work, device=subject.model.device, title="capture", progress=progress)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from abliterate.anatomy.load import Subject
 from abliterate.capture.batching import Batch, pad, run_batched
@@ -86,20 +86,8 @@ def complete(
 
     def work(rows: list[int]) -> list[Completion]:
         batch = batch_of(subject, [sequences[i] for i in rows])
-        generator: Any = subject.model  # transformers does not type its generation mixin
-        with torch.inference_mode():
-            output = generator.generate(
-                input_ids=batch.ids,
-                attention_mask=batch.mask,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                repetition_penalty=1.0,  # some checkpoints ship another, which would distort what is measured
-                pad_token_id=subject.tokenizer.pad_token_id,
-            )
-        return [_completion(subject, row) for row in output[:, batch.ids.shape[1] :].tolist()]
+        output = greedy(subject, batch.ids, batch.mask, max_new_tokens).sequences
+        return [completion_of(subject, row) for row in output[:, batch.ids.shape[1] :].tolist()]
 
     return run_batched(
         sequences,
@@ -111,6 +99,36 @@ def complete(
     )
 
 
+def greedy(subject: Subject, ids: Tensor, mask: Tensor, max_new_tokens: int, cache: Cache | None = None) -> Any:  # noqa: ANN401 - transformers does not type its generation mixin
+    """What `generate` returns (`sequences`, `past_key_values`) for left-padded rows, decoded greedily.
+
+    It computes the logits of the last position alone, whatever the length of the prompts.
+
+    Args:
+        subject: the model.
+        ids: [batch, tokens].
+        mask: [batch, tokens].
+        max_new_tokens: most tokens to add.
+        cache: of all tokens but the last, as an earlier call returned it.
+    """
+    generator: Any = subject.model
+    taken = {} if cache is None else {"past_key_values": cache}
+    with torch.inference_mode():
+        return generator.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            repetition_penalty=1.0,  # some checkpoints ship another, which would distort what is measured
+            pad_token_id=subject.tokenizer.pad_token_id,
+            return_dict_in_generate=True,
+            **taken,
+        )
+
+
 def end_of_turn(subject: Subject) -> frozenset[int]:
     """The token ids that end an answer."""
     ids = subject.model.generation_config.eos_token_id
@@ -118,7 +136,8 @@ def end_of_turn(subject: Subject) -> frozenset[int]:
     return frozenset(int(i) for i in known if i is not None)
 
 
-def _completion(subject: Subject, ids: list[int]) -> Completion:
+def completion_of(subject: Subject, ids: list[int]) -> Completion:
+    """A completion from generated token ids, cut after the end of turn."""
     stops = end_of_turn(subject)
     end = next((place + 1 for place, token in enumerate(ids) if token in stops), None)
     kept = ids[:end]

@@ -55,6 +55,19 @@ def drift(
         title: for the progress bar.
         progress: told of every finished prompt.
     """
+    return summary(drift_each(subject, edit, sequences, completions, title=title, progress=progress), seed=seed)
+
+
+def drift_each(
+    subject: Subject,
+    edit: Edit,
+    sequences: Sequence[Sequence[int]],
+    completions: Sequence[Completion],
+    *,
+    title: str = "KL",
+    progress: Progress = SILENT,
+) -> list[tuple[float, float]]:
+    """As `drift`, but the two KLs of every prompt, which can be compared pair by pair."""
     texts = [[*ids, *completion.ids] for ids, completion in zip(sequences, completions, strict=True)]
 
     def work(rows: list[int]) -> list[tuple[float, float]]:
@@ -68,9 +81,18 @@ def drift(
         return [_one(b, a, n) for b, a, n in zip(before, after, lengths, strict=True)]
 
     # Two float32 logit tensors over the vocabulary make long rows costly, hence the generous allowance.
-    values = run_batched(
+    return run_batched(
         texts, work, device=subject.model.device, extra_tokens=EXTRA_TOKENS, title=title, progress=progress
     )
+
+
+def summary(values: Sequence[tuple[float, float]], *, seed: int) -> Drift:
+    """The means of both KLs over prompts.
+
+    Args:
+        values: of `drift_each`, at least one.
+        seed: of the bootstrap.
+    """
     first, whole = zip(*values, strict=True)
     return Drift(bootstrap_mean(first, seed=seed), bootstrap_mean(whole, seed=seed))
 

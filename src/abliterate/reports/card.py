@@ -47,6 +47,7 @@ def render_card(record: RunRecord) -> str:
             ("refused", [(VARIANTS[s.variant], s.refused) for s in record.scores]),
             ("answered", [(VARIANTS[s.variant], s.answered) for s in record.scores]),
         ],
+        borderline=[(VARIANTS[s.variant], s.over_refusal) for s in record.scores if s.over_refusal is not None],
         drifts=[(VARIANTS[s.variant], s.drift) for s in record.scores if s.drift is not None],
         sources=", ".join(f"{label}: {portable_source(s)}" for label, s in record.prompts.sources.items()),
         remote_code=portable_settings(record.settings).get("model.trust_remote_code") is True,

@@ -20,8 +20,8 @@ from markupsafe import Markup
 from abliterate.directions.select import Candidate
 from abliterate.edits.proof import Proof
 from abliterate.evals.scores import Outcomes
-from abliterate.evals.statistics import Mean, Rate
-from abliterate.reports.activations import activation_map, histogram_svg, kl_by_token, strengths
+from abliterate.evals.statistics import Difference, Mean, Rate
+from abliterate.reports.activations import activation_map, histogram_svg, kl_by_token, steadiness, strengths
 from abliterate.reports.cautions import cautions, judge_name
 from abliterate.reports.geometry import Histogram
 from abliterate.reports.headline import headline
@@ -46,6 +46,7 @@ VARIANTS: Final[dict[Variant, str]] = {
     "unedited": "unedited",
     "edited": "edited",
     "random": "random direction",
+    "shuffled": "shuffled labels",
 }
 _SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _OPEN_CHARACTERS: Final = 400
@@ -76,6 +77,11 @@ def render_report(record: RunRecord) -> str:
         outcome_bars=Markup(outcome_bars(record)),
         candidate_map=Markup(candidate_map(record)),
         separation=Markup(separation_by_layer(record)),
+        borderline=[(VARIANTS[s.variant], s.over_refusal) for s in record.scores if s.over_refusal is not None],
+        costs=[(VARIANTS[s.variant], s.costs) for s in record.scores if s.costs is not None],
+        perplexed=any(s.costs is not None and s.costs.perplexity is not None for s in record.scores),
+        agreements=[(VARIANTS[s.variant], a) for s in record.scores for a in s.agreement],
+        steadiness=Markup(steadiness(record)),
         layers=(layers := _layers(record)),
         start=next((i for i, (_, _, chosen) in enumerate(layers) if chosen), 0),
         activation_map=Markup(activation_map(record)),
@@ -345,6 +351,16 @@ def _interval(rate: Rate) -> str:
     return f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]\u00a0%".replace(", ", ",\u00a0")
 
 
+def _difference(d: Difference) -> str:
+    """Like `0.031 [0.024, 0.040]`, signed."""
+    return _minus(f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]")
+
+
+def _points(d: Difference) -> str:
+    """A difference of shares in percentage points."""
+    return _minus(f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]")
+
+
 def _share(rate: Rate) -> str:
     return f"{100 * rate.rate:.1f}\u00a0%" if rate.n else "no data"
 
@@ -442,6 +458,7 @@ def _environment(*, html: bool) -> Environment:
         "bound": _bound,
         "code": _code,
         "date": _date,
+        "difference": _difference,
         "duration": _duration,
         "fixed": _fixed,
         "interval": _interval,
@@ -450,6 +467,7 @@ def _environment(*, html: bool) -> Environment:
         "minus": _minus,
         "opening": _opening,
         "percent": _percent,
+        "points": _points,
         "rate": format_rate,
         "rest": _rest,
         "setting": _setting,

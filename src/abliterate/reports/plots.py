@@ -32,6 +32,7 @@ _VARIANTS: Final[dict[Variant, str]] = {
     "unedited": "unedited",
     "edited": "edited",
     "random": "random direction",
+    "shuffled": "shuffled labels",
 }
 _LEVELS: Final = 48  # matplotlib draws the colour bar of more than 50 as a bitmap
 

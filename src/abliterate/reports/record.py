@@ -13,15 +13,20 @@ from abliterate import __version__
 from abliterate.anatomy.load import Subject
 from abliterate.capture.contrast import Openings
 from abliterate.directions.select import Candidate
+from abliterate.directions.stability import Stability
 from abliterate.edits.proof import Proof
 from abliterate.errors import ArtifactError
+from abliterate.evals.changes import Change, Shift
+from abliterate.evals.costs import Costs
 from abliterate.evals.drift import Drift
+from abliterate.evals.judges import Agreement
+from abliterate.evals.overrefusal import OverRefusal
 from abliterate.evals.scores import Outcomes
 from abliterate.evals.statistics import Mean
 from abliterate.files import write_atomic
 from abliterate.reports.geometry import Geometry
 
-Variant = Literal["unedited", "edited", "random"]
+Variant = Literal["unedited", "edited", "random", "shuffled"]
 
 
 class Facts(BaseModel):
@@ -98,13 +103,59 @@ class Sample(Facts):
 
 
 class Scores(Facts):
-    """One variant of the model on the report prompts; `drift` is against the unedited model, on answered prompts."""
+    """One variant of the model on the report prompts.
+
+    Attributes:
+        variant: which one.
+        refused: outcomes on the prompts labelled refused.
+        answered: outcomes on those labelled answered.
+        drift: against the unedited model, on answered prompts.
+        agreement: of every two judges on all of these prompts.
+        over_refusal: on borderline prompts.
+        costs: loops, lengths, perplexity.
+        seed: of what was drawn to make a control.
+        cosine: of a control's direction with the one that was edited.
+        by_token: KL at each token of the answer, on the first few answered prompts.
+    """
 
     variant: Variant
     refused: Outcomes
     answered: Outcomes
     drift: Drift | None = None
-    by_token: list[Mean] = []  # KL at each token of the answer, on the first few answered prompts
+    agreement: list[Agreement] = []
+    over_refusal: OverRefusal | None = None
+    costs: Costs | None = None
+    seed: int | None = None
+    cosine: float | None = None
+    by_token: list[Mean] = []
+
+
+class Separation(Facts):
+    """AUROC of the projection of the report prompts at one (position, layer), by their labels."""
+
+    position: int
+    layer: int
+    auroc: float
+
+
+class Sensitivity(Facts):
+    """How much the direction depends on which prompts it was fitted to, and how far it separates others.
+
+    Attributes:
+        halvings: number of random halvings of the fit prompts.
+        seed: of the first of them; the others follow.
+        stability: by (position, layer).
+        separation: by (position, layer), on report prompts, which neither fitted nor chose.
+        n_refused: report prompts labelled refused.
+        n_answered: report prompts labelled answered.
+    """
+
+    halvings: int
+    seed: int
+    stability: list[Stability]
+    separation: list[Separation] = []
+    n_refused: int = 0
+    n_answered: int = 0
 
 
 class RunRecord(Facts):
@@ -124,7 +175,10 @@ class RunRecord(Facts):
     geometry: Geometry | None = None
     strength: float | None = None
     proof: Proof | None = None
+    sensitivity: Sensitivity | None = None
     scores: list[Scores] = []
+    changes: list[Change] = []
+    shifts: list[Shift] = []
     samples: list[Sample] = []
     seconds: dict[str, float] = {}
 

@@ -40,7 +40,7 @@ class Context:
         Raises:
             UserError: as `load` and `Material.from_settings`.
         """
-        material = Material.from_settings(settings.prompts)
+        material = Material.from_settings(settings)
         return cls.of(open_subject(source, settings), settings, progress, material)
 
     @classmethod
@@ -52,7 +52,7 @@ class Context:
         material: Material | None = None,
     ) -> "Context":
         """A run over a model that is loaded already."""
-        material = material or Material.from_settings(settings.prompts)
+        material = material or Material.from_settings(settings)
         chat = Chat(subject.tokenizer, settings.model.system_prompt)
         measured = settings.model_dump(mode="json", exclude={"cache"})
         key = digest([__version__, fingerprint(subject), chat.hash, material.hash, measured])

@@ -1,7 +1,8 @@
 """Finding the direction: observe the model, fit candidates to what it really refuses and answers, choose by effect."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 from torch import Tensor
@@ -9,16 +10,18 @@ from torch import Tensor
 from abliterate.capture.collect import collect, projections
 from abliterate.capture.contrast import Openings, auroc, form_contrast, learn_openings
 from abliterate.capture.forward import complete, first_token_logprobs
+from abliterate.capture.moments import Moments
 from abliterate.capture.prompts import Label
 from abliterate.directions.direction import Direction, Provenance
 from abliterate.directions.estimators import difference_of_means
 from abliterate.directions.select import Candidate, Effects, Screened, Thresholds, select
+from abliterate.directions.stability import Halves, Stability, stability
 from abliterate.evals.effects import EffectScorer
 from abliterate.evals.outcome import Outcome
 from abliterate.evals.scores import Outcomes, judge_all, tally
 from abliterate.files import digest
 from abliterate.reports.geometry import Geometry
-from abliterate.reports.record import Chosen, Observed
+from abliterate.reports.record import Chosen, Observed, Sensitivity, Separation
 from abliterate.runs.context import Context
 from abliterate.runs.geometry import geometry
 
@@ -66,10 +69,11 @@ class Observation:
 
 @dataclass(frozen=True)
 class Found:
-    """The chosen direction, the table it was chosen from, and where the prompts lie along it."""
+    """The chosen direction, the table it was chosen from, how much it depends on the prompts, and where they lie."""
 
     direction: Direction
     candidates: list[Candidate]
+    sensitivity: Sensitivity
     geometry: Geometry
 
 
@@ -98,7 +102,9 @@ def find(run: Context, seen: Observation) -> Found:
     Raises:
         NoDirectionFound: none passes the thresholds.
     """
-    raw = run.stages.tensor("capture", lambda: _difference(run, seen))
+    fitted = cache(lambda: _fit(run, seen))
+    raw = run.stages.tensor("capture", lambda: fitted()[0])
+    steadiness = run.stages.value("stability", list[Stability], lambda: fitted()[1])
     candidates = run.stages.value("candidates", list[Candidate], lambda: _candidates(run, seen, raw))
     settings = run.settings.selection
     scorer = _scorer(run, seen)
@@ -126,6 +132,7 @@ def find(run: Context, seen: Observation) -> Found:
     return Found(
         direction,
         table,
+        _sensitivity(run, raw, steadiness),
         run.stages.value("geometry", Geometry, lambda: geometry(run, raw, direction, _prompts(seen))),
     )
 
@@ -139,7 +146,7 @@ def _prompts(seen: Observation) -> dict[Label, tuple[list[str], list[str]]]:
 
 
 def _observe(run: Context) -> Observation:
-    uses = {"fit": run.material.fit, "select": run.material.select}
+    uses: dict[str, Mapping[Label, tuple[str, ...]]] = {"fit": run.material.fit, "select": run.material.select}
     texts = {label: [text for use in uses.values() for text in use[label]] for label in Label}
     outcomes = {label: dict(zip(texts[label], _behaviour(run, texts[label], label), strict=True)) for label in Label}
     kept = {}
@@ -176,29 +183,58 @@ def _first_tokens(run: Context, texts: Sequence[str], title: str) -> Tensor:
     return first_token_logprobs(run.subject, run.chat.encode(texts), title=title, progress=run.progress)
 
 
-def _difference(run: Context, seen: Observation) -> Tensor:
-    refused, answered = (
-        collect(run.subject, run.chat.encode(texts), run.chat.positions, progress=run.progress)
-        for texts in (seen.fit.refused, seen.fit.answered)
-    )
-    return difference_of_means(refused, answered)
+def _fit(run: Context, seen: Observation) -> tuple[Tensor, list[Stability]]:
+    """The difference of means at every place, and how far it depends on which half of the prompts was seen."""
+    chosen = run.settings.evaluation
+    sides: list[tuple[Halves, Moments]] = []
+    for texts in (seen.fit.refused, seen.fit.answered):
+        halves = Halves(len(texts), range(chosen.seed, chosen.seed + chosen.halvings))
+        sequences, positions = run.chat.encode(texts), run.chat.positions
+        moments = collect(run.subject, sequences, positions, also=halves.update, progress=run.progress)
+        sides.append((halves, moments))
+    return difference_of_means(sides[0][1], sides[1][1]), stability(sides[0], sides[1], run.chat.positions)
 
 
 def _candidates(run: Context, seen: Observation, raw: Tensor) -> list[Candidate]:
     """Every (position, layer) with its norm and how well its projection separates the select prompts."""
     norms = raw.norm(dim=-1)
-    basis = raw / norms.clamp_min(1e-30).unsqueeze(-1)
-    refused, answered = (
-        projections(run.subject, run.chat.encode(texts), basis, progress=run.progress)
-        for texts in (seen.select.refused, seen.select.answered)
-    )
-    separation = auroc(refused, answered)
+    separation = _separation(run, raw, seen.select.refused, seen.select.answered)
     return [
         Candidate(position, layer, float(norms[p, layer]), float(separation[p, layer]))
         for p, position in enumerate(run.chat.positions)
         for layer in range(raw.shape[1])
         if norms[p, layer] > 0  # a template token's embedding is the same after every prompt
     ]
+
+
+def _separation(run: Context, raw: Tensor, refused: Sequence[str], answered: Sequence[str]) -> Tensor:
+    """AUROC [positions, L] of the projection on the direction at each place, refused against answered."""
+    basis = raw / raw.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+    sides = [
+        projections(run.subject, run.chat.encode(texts), basis, progress=run.progress) for texts in (refused, answered)
+    ]
+    return auroc(sides[0], sides[1])
+
+
+def _sensitivity(run: Context, raw: Tensor, steadiness: list[Stability]) -> Sensitivity:
+    chosen = run.settings.evaluation
+    refused, answered = (run.material.report[label][: chosen.separation_prompts] for label in Label)
+    found: list[Separation] = []
+    if refused and answered:
+        values = run.stages.tensor("separation", lambda: _separation(run, raw, refused, answered))
+        found = [
+            Separation(position=position, layer=layer, auroc=float(values[p, layer]))
+            for p, position in enumerate(run.chat.positions)
+            for layer in range(values.shape[1])
+        ]
+    return Sensitivity(
+        halvings=chosen.halvings,
+        seed=chosen.seed,
+        stability=steadiness,
+        separation=found,
+        n_refused=len(refused) if found else 0,
+        n_answered=len(answered) if found else 0,
+    )
 
 
 def _scorer(run: Context, seen: Observation) -> EffectScorer:

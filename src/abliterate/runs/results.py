@@ -35,6 +35,7 @@ def find_into(run: Context, out: Path, *, force: bool) -> RunRecord:
     facts = {
         "observed": seen.facts(),
         "candidates": found.candidates,
+        "sensitivity": found.sensitivity,
         "chosen": chosen_facts(found.direction),
         "geometry": found.geometry,
     }
@@ -58,9 +59,9 @@ def measure_into(run: Context, edit: Ablate | None, out: Path | None, *, force: 
     if edit is not None:
         check_fits(run.subject, edit)
     start = time.perf_counter()
-    scores, samples = measure(run, edit)
+    measured = measure(run, edit)
     strength = edit.strength if edit else None
-    record = _finish(run, "measure", start, {"scores": scores, "samples": samples, "strength": strength})
+    record = _finish(run, "measure", start, {**measured.facts(), "strength": strength})
     if out is not None:
         with new_directory(out, force=force) as folder:
             _write_report(record, folder)
@@ -110,7 +111,7 @@ def run_into(run: Context, out: Path, *, force: bool, command: str = "run") -> R
     seen = observe(run)
     found = find(run, seen)
     edit = Ablate(found.direction, run.settings.edit.strength)
-    scores, samples = measure(run, edit)
+    measured = measure(run, edit)
     with new_directory(out, force=force) as folder:
         proof = None
         if bakes:
@@ -119,12 +120,12 @@ def run_into(run: Context, out: Path, *, force: bool, command: str = "run") -> R
         facts = {
             "observed": seen.facts(),
             "candidates": found.candidates,
+            "sensitivity": found.sensitivity,
             "chosen": chosen_facts(found.direction),
             "geometry": found.geometry,
             "strength": edit.strength,
             "proof": proof,
-            "scores": scores,
-            "samples": samples,
+            **measured.facts(),
         }
         record = _finish(run, command, start, facts)
         found.direction.save(folder / "direction.safetensors")

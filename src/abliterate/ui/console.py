@@ -24,7 +24,12 @@ from abliterate.anatomy.inspection import Inspection
 from abliterate.evals.scores import Outcomes
 from abliterate.reports.record import RunRecord
 
-TITLES = {"unedited": "unedited", "edited": "edited", "random": "random direction"}
+TITLES = {
+    "unedited": "unedited",
+    "edited": "edited",
+    "random": "random direction",
+    "shuffled": "shuffled labels",
+}
 
 
 class Console:

@@ -46,6 +46,10 @@ ReportAnswered = Annotated[
 System = Annotated[str | None, typer.Option("--system-prompt", help="Put before every prompt.")]
 Template = Annotated[Path | None, typer.Option("--chat-template", help="A Jinja file for a tokenizer without one.")]
 Strength = Annotated[float | None, typer.Option("--strength", help="Share of the component to remove, 0 to 2.")]
+EarlyStop = Annotated[
+    bool | None,
+    typer.Option("--early-stop", help="End a completion once it is certain that it refuses; counts stay the same."),
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="Dtype of computation: auto, float32, bfloat16, ...")]
 Revision = Annotated[str | None, typer.Option("--revision", help="Hub branch, tag or commit.")]
@@ -65,6 +69,7 @@ def run(
     report_refused: ReportRefused = None,
     report_answered: ReportAnswered = None,
     strength: Strength = None,
+    early_stop: EarlyStop = None,
     system_prompt: System = None,
     chat_template: Template = None,
     device: Device = None,
@@ -85,6 +90,7 @@ def run(
         "prompts.report_refused": report_refused,
         "prompts.report_answered": report_answered,
         "edit.strength": strength,
+        "evaluation.early_stop": early_stop,
         **_model_flags(system_prompt, chat_template, device, dtype, revision, trust_remote_code),
     }
     verbs.run(model, out, verbs.settings(config, flags, assignments), force=force, json=json)
@@ -126,6 +132,7 @@ def measure(
     report_refused: ReportRefused = None,
     report_answered: ReportAnswered = None,
     strength: Strength = None,
+    early_stop: EarlyStop = None,
     system_prompt: System = None,
     chat_template: Template = None,
     device: Device = None,
@@ -144,6 +151,7 @@ def measure(
         "prompts.report_refused": report_refused,
         "prompts.report_answered": report_answered,
         "edit.strength": strength,
+        "evaluation.early_stop": early_stop,
         **_model_flags(system_prompt, chat_template, device, dtype, revision, trust_remote_code),
     }
     verbs.measure(model, direction, out, verbs.settings(config, flags, assignments), force=force, json=json)

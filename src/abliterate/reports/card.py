@@ -75,7 +75,8 @@ def _hub_id(record: RunRecord) -> str | None:
 
 def _front_matter(base: str | None) -> str:
     """YAML, in which every JSON string is a string."""
-    lines = [f"base_model: {json.dumps(base)}"] if base else []
+    # Of the hub's four relations (adapter, merge, quantized, finetune) only the last means changed weights.
+    lines = [f"base_model: {json.dumps(base)}", "base_model_relation: finetune"] if base else []
     lines += ["library_name: transformers", "pipeline_tag: text-generation", "tags:"]
     return "\n".join([*lines, *(f"- {tag}" for tag in TAGS)])
 

@@ -12,9 +12,11 @@ from abliterate.directions.stability import Stability
 from abliterate.evals.scores import Outcomes
 from abliterate.evals.statistics import wilson
 from abliterate.reports.cautions import HELD_OUT, cautions
+from abliterate.reports.formats import format_mean
 from abliterate.reports.headline import headline
-from abliterate.reports.html import format_mean, render_report, verdict
+from abliterate.reports.html import render_report
 from abliterate.reports.record import RunRecord
+from abliterate.reports.verdict import verdict
 from tests.reports.records import (
     ATTACK,
     Mean,

@@ -11,15 +11,9 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from abliterate.reports.cautions import cautions, judge_name
-from abliterate.reports.html import (
-    VARIANTS,
-    model_name,
-    portable_settings,
-    portable_source,
-    template,
-    verdict,
-)
+from abliterate.reports.formats import VARIANTS, model_name, portable_settings, portable_source, template
 from abliterate.reports.record import RunRecord
+from abliterate.reports.verdict import verdict
 from abliterate.settings import Settings
 
 __all__ = ["render_card", "reproduction"]

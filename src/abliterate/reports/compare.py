@@ -9,15 +9,10 @@ from markupsafe import Markup
 from abliterate.evals.scores import Outcomes
 from abliterate.evals.statistics import Rate
 from abliterate.reports.cautions import cautions, judge_name
-from abliterate.reports.html import (
-    content_policy,
-    model_name,
-    portable_settings,
-    read_template,
-    template,
-    verdict,
-)
+from abliterate.reports.formats import model_name, portable_settings, read_template, template
+from abliterate.reports.html import content_policy
 from abliterate.reports.record import RunRecord, Scores
+from abliterate.reports.verdict import verdict
 
 __all__ = ["incomparable", "render_comparison"]
 

@@ -341,3 +341,10 @@ def test_what_was_measured_beside_the_outcomes_is_shown():
 def test_an_unsteady_direction_is_named():
     unsteady = rich_record().sensitivity.model_copy(update={"stability": [Stability(-2, 15, 0.4, 0.1)]})
     assert any("cosine of 0.40 only" in sentence for sentence in cautions(rich_record(sensitivity=unsteady)))
+
+
+def test_five_hundred_examples_weigh_no_more_than_three_megabytes():
+    long = [s.model_copy(update={"before": "word " * 200, "after": "word " * 200}) for s in samples()]
+    many = (long * 9)[:500]
+    assert len(many) == 500
+    assert len(render_report(rich_record(samples=many)).encode()) <= 3_000_000

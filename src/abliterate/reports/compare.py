@@ -92,7 +92,18 @@ def _groups(runs: Mapping[str, RunRecord]) -> list[tuple[str, list[Bar]]]:
                 bars.append(Bar(name, None if before is None else _rate(before, label, outcome), after))
         if bars:
             groups.append((title, bars))
+    borderline = [_borderline(name, runs[name], scores) for name, scores in _shown(runs)]
+    if any(borderline):
+        groups.append(("refuses safe prompts that sound alarming", [bar for bar in borderline if bar is not None]))
     return groups
+
+
+def _borderline(name: str, record: RunRecord, scores: Scores) -> Bar | None:
+    if scores.over_refusal is None:
+        return None
+    before = record.of("unedited") if scores.variant == "edited" else None
+    old = None if before is None or before.over_refusal is None else before.over_refusal.false_refusals
+    return Bar(name, old, scores.over_refusal.false_refusals)
 
 
 def _rate(scores: Scores, label: str, outcome: str) -> Rate:

@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", help="a directory or hub id; default: the demonstration model")
     parser.add_argument("--prompts", type=int, default=48)
-    parser.add_argument("--tokens", type=int, default=192, help="budget of a completion")
+    parser.add_argument("--tokens", type=int, default=256, help="budget of a completion")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     model = load(given.model or demo_model(resolve().cache))
@@ -41,11 +41,10 @@ def main() -> None:
 
     works: dict[str, Callable[[], list[Completion]]] = {
         "plain": lambda: complete(model, sequences, max_new_tokens=given.tokens),
-        "compacted": lambda: complete_until(model, sequences, lambda *_: False, max_new_tokens=given.tokens),
         "early": lambda: complete_until(model, sequences, settled, max_new_tokens=given.tokens),
     }
     timed = [lambda name=name, work=work: kept.update({name: work()}) for name, work in works.items()]
-    plain, compacted, early = interleave(given.rounds, *timed)
+    plain, early = interleave(given.rounds, *timed)
     outcomes = {name: [j.outcome for j in judge_all(texts, completions)] for name, completions in kept.items()}
     same = sum(a is b for a, b in zip(outcomes["plain"], outcomes["early"], strict=True))
     report(
@@ -53,11 +52,6 @@ def main() -> None:
             "benchmark": "measure",
             "ratio": round(ratio(early, plain), 4),
             "same_outcomes": same / len(texts),
-            "ratio_without_settling": round(ratio(compacted, plain), 4),
-            "same_tokens_without_settling": sum(
-                a.ids == b.ids for a, b in zip(kept["plain"], kept["compacted"], strict=True)
-            )
-            / len(texts),
             "prompts": len(texts),
             "max_new_tokens": given.tokens,
             "refused": tally(outcomes["plain"]).refused.count,

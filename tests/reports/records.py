@@ -10,6 +10,7 @@ from abliterate.edits.proof import Proof
 from abliterate.evals.changes import change, shift
 from abliterate.evals.costs import Costs
 from abliterate.evals.drift import Drift
+from abliterate.evals.harness import TaskScore
 from abliterate.evals.judges import Agreement
 from abliterate.evals.overrefusal import OverRefusal
 from abliterate.evals.scores import Outcomes
@@ -220,6 +221,7 @@ def measured(scores, base):
         update={
             "over_refusal": OverRefusal(false, true, newcombe(false, true)),
             "costs": Costs(wilson(1, 237), Mean(31.5, 120, 30.9, 31.9, 0), wilson(110, 120), wilson(2, 120)),
+            "tasks": [TaskScore("hellaswag", "acc,none", 0.61 if base else 0.59, 0.012, 500, "1.0", True)],
             "agreement": [Agreement("builtin", "hf:some/judge", 237, 0.93, 0.86)],
         }
     )

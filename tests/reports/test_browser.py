@@ -16,8 +16,6 @@ from abliterate.reports.compare import render_comparison
 from abliterate.reports.html import render_report
 from tests.reports.records import ATTACK, full_record, rich_record, samples
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
-
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -35,6 +33,7 @@ Open = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
     binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if binary is None or driver is None:

@@ -332,6 +332,7 @@ def test_what_was_measured_beside_the_outcomes_is_shown():
         "tokens of an answer",
         "agree on 93.0 % of 237 (Cohen’s kappa 0.86)",
         "mean over 16 halvings",
+        "hellaswag acc,none 0.610 ± 0.012 0.590 ± 0.012",
         "refuses safe prompts that sound alarming 3.3 % from 15.0 %",
         "Refusals of safe borderline prompts: 60 prompts do not settle",
     ):

@@ -1,14 +1,18 @@
 """What a measurement holds besides counts: tests, over-refusal, controls, costs, and how steady the direction is."""
 
+import dataclasses
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from abliterate.capture.prompts import Label
+from abliterate.errors import MissingExtra, SettingsError
+from abliterate.evals.harness import TaskScore
 from abliterate.reports.html import render_report
 from abliterate.reports.record import RunRecord
-from abliterate.runs import results
+from abliterate.runs import results, variant
 from abliterate.runs.context import Context
 from abliterate.settings import Settings, resolve
 from tests.refusing import write_prompts
@@ -139,3 +143,45 @@ def test_off_means_off(quick: Settings, model: Path) -> None:
     assert record.sensitivity is not None and record.sensitivity.separation == []
     measured = results.measure_into(run, None, None, force=False)
     assert measured.scores[0].over_refusal is None
+
+
+def test_early_stop_leaves_every_outcome_as_it_was(quick: Settings, model: Path) -> None:
+    found = []
+    for early in (False, True):
+        chosen = quick.evaluation.model_copy(update={"early_stop": early, "max_new_tokens": 24})
+        run = Context.open(str(model), quick.model_copy(update={"evaluation": chosen}))
+        found.append(results.measure_into(run, None, None, force=False))
+    assert found[0].scores == found[1].scores and found[0].samples == found[1].samples
+    assert found[1].settings["evaluation"]["early_stop"] is True
+
+
+def test_what_would_fail_late_is_refused_at_once(quick: Settings) -> None:
+    def opened(**changes: object) -> None:
+        chosen = quick.evaluation.model_copy(update=changes)
+        Context.open("no/model/is/needed", quick.model_copy(update={"evaluation": chosen}))
+
+    with pytest.raises(SettingsError, match="early stop"):
+        opened(early_stop=True, judges=("builtin", "hf:some/model"))
+    if find_spec("lm_eval") is None:
+        with pytest.raises(MissingExtra, match=r"abliterate\[eval\]"):
+            opened(tasks=("task.yaml",))
+
+
+def test_tasks_are_kept_for_the_model_without_and_with_the_edit(
+    quick: Settings, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def run_tasks(
+        subject: object, tasks: object, *, limit: object, batch_size: object, seed: object
+    ) -> list[TaskScore]:
+        asked.append((tasks, limit, batch_size, seed))
+        return [TaskScore("t", "acc,none", 0.5, 0.1, 4, "1", True)]
+
+    monkeypatch.setattr(variant, "run_tasks", run_tasks)
+    run = Context.open(str(model), quick)
+    chosen = quick.evaluation.model_copy(update={"tasks": ("t",), "task_limit": 4, "seed": 2, "controls": ("random",)})
+    run = dataclasses.replace(run, settings=quick.model_copy(update={"evaluation": chosen}))
+    record = results.run_into(run, run.settings.cache / "out", force=False)
+    assert asked == [(("t",), 4, 8, 2)] * 2
+    assert {s.variant: len(s.tasks) for s in record.scores} == {"unedited": 1, "edited": 1, "random": 0}

@@ -12,11 +12,13 @@ from typing import Final
 from markupsafe import Markup
 
 from abliterate.directions.select import Candidate
+from abliterate.evals.harness import TaskScore
 from abliterate.evals.scores import Outcomes
 from abliterate.reports.activations import activation_map, histogram_svg, kl_by_token, steadiness, strengths
 from abliterate.reports.cautions import cautions, judge_name
 from abliterate.reports.formats import (
     VARIANTS,
+    fixed,
     model_name,
     portable_settings,
     portable_source,
@@ -61,6 +63,7 @@ def render_report(record: RunRecord) -> str:
         borderline=[(VARIANTS[s.variant], s.over_refusal) for s in record.scores if s.over_refusal is not None],
         costs=[(VARIANTS[s.variant], s.costs) for s in record.scores if s.costs is not None],
         perplexed=any(s.costs is not None and s.costs.perplexity is not None for s in record.scores),
+        tasks=_tasks(record),
         agreements=[(VARIANTS[s.variant], a) for s in record.scores for a in s.agreement],
         steadiness=Markup(steadiness(record)),
         layers=(layers := _layers(record)),
@@ -92,6 +95,25 @@ def _by_label(record: RunRecord) -> list[tuple[str, list[tuple[str, Outcomes]]]]
         ("refused", [(VARIANTS[s.variant], s.refused) for s in record.scores]),
         ("answered", [(VARIANTS[s.variant], s.answered) for s in record.scores]),
     ]
+
+
+def _tasks(record: RunRecord) -> dict[str, list[object]]:
+    """Every metric of every task with its value in each variant that was scored on it; empty when none was."""
+    scored = {VARIANTS[s.variant]: {(t.task, t.metric): t for t in s.tasks} for s in record.scores if s.tasks}
+    keys = {key: t for found in scored.values() for key, t in found.items()}
+    if not keys:
+        return {}
+    rows = [
+        (task, metric, t.n, [_value(found.get((task, metric))) for found in scored.values()])
+        for (task, metric), t in keys.items()
+    ]
+    return {"variants": list(scored), "rows": list(rows)}
+
+
+def _value(score: TaskScore | None) -> str:
+    if score is None:
+        return "–"
+    return fixed(score.value, 3) + ("" if score.error is None else f" ± {fixed(score.error, 3)}")
 
 
 def _rank(c: Candidate) -> tuple[int, float]:

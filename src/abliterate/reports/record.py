@@ -19,6 +19,7 @@ from abliterate.errors import ArtifactError
 from abliterate.evals.changes import Change, Shift
 from abliterate.evals.costs import Costs
 from abliterate.evals.drift import Drift
+from abliterate.evals.harness import TaskScore
 from abliterate.evals.judges import Agreement
 from abliterate.evals.overrefusal import OverRefusal
 from abliterate.evals.scores import Outcomes
@@ -113,6 +114,7 @@ class Scores(Facts):
         agreement: of every two judges on all of these prompts.
         over_refusal: on borderline prompts.
         costs: loops, lengths, perplexity.
+        tasks: metrics of lm-evaluation-harness.
         seed: of what was drawn to make a control.
         cosine: of a control's direction with the one that was edited.
         by_token: KL at each token of the answer, on the first few answered prompts.
@@ -125,6 +127,7 @@ class Scores(Facts):
     agreement: list[Agreement] = []
     over_refusal: OverRefusal | None = None
     costs: Costs | None = None
+    tasks: list[TaskScore] = []
     seed: int | None = None
     cosine: float | None = None
     by_token: list[Mean] = []

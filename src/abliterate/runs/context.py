@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from abliterate import __version__
 from abliterate.anatomy.load import Subject, load
 from abliterate.capture.chat import Chat
+from abliterate.errors import SettingsError
+from abliterate.evals.harness import check_tasks
+from abliterate.evals.judges import BUILTIN
 from abliterate.files import digest
 from abliterate.progress import SILENT, Progress
 from abliterate.reports.record import PromptFacts, RunRecord, environment_of, facts_of
@@ -40,6 +43,7 @@ class Context:
         Raises:
             UserError: as `load` and `Material.from_settings`.
         """
+        _check(settings)
         material = Material.from_settings(settings)
         return cls.of(open_subject(source, settings), settings, progress, material)
 
@@ -52,6 +56,7 @@ class Context:
         material: Material | None = None,
     ) -> "Context":
         """A run over a model that is loaded already."""
+        _check(settings)
         material = material or Material.from_settings(settings)
         chat = Chat(subject.tokenizer, settings.model.system_prompt)
         measured = settings.model_dump(mode="json", exclude={"cache"})
@@ -67,6 +72,22 @@ class Context:
             model=facts_of(self.subject, self.chat.hash),
             prompts=PromptFacts(sources=self.material.sources, hash=self.material.hash, used=self.material.counts()),
         )
+
+
+def _check(settings: Settings) -> None:
+    """Refuse, before any work, what would fail after it.
+
+    Raises:
+        SettingsError: early stop with another judge than the built-in one.
+        MissingExtra: tasks without the harness that runs them.
+    """
+    chosen = settings.evaluation
+    if chosen.early_stop and chosen.judges != (BUILTIN,):
+        raise SettingsError(
+            "early stop ends completions that the built-in judge is certain of, and other judges would see them cut",
+            "leave out --early-stop, or evaluation.judges",
+        )
+    check_tasks(chosen.tasks)
 
 
 def open_subject(source: str, settings: Settings) -> Subject:

@@ -11,9 +11,8 @@ from abliterate.capture.prompts import Label
 from abliterate.directions.direction import Direction
 from abliterate.directions.estimators import random_vector, shuffled
 from abliterate.edits.edit import Ablate
-from abliterate.errors import SettingsError
 from abliterate.evals.changes import Change, Shift, change, shift
-from abliterate.evals.judges import BUILTIN, Judge, open_judge
+from abliterate.evals.judges import Judge, open_judge
 from abliterate.evals.outcome import Outcome
 from abliterate.reports.record import Sample, Scores, Variant
 from abliterate.runs.context import Context
@@ -110,17 +109,8 @@ def _control(run: Context, measuring: Measuring, name: Variant, edit: Ablate, be
 
 
 def _judges(run: Context) -> list[Judge]:
-    """The judges of the settings; the first one's verdicts are counted, the others are compared with it.
-
-    Raises:
-        SettingsError: early stop with another judge than the built-in one.
-    """
+    """The judges of the settings; the first one's verdicts are counted, the others are compared with it."""
     chosen = run.settings.evaluation
-    if chosen.early_stop and chosen.judges != (BUILTIN,):
-        raise SettingsError(
-            "early stop ends completions that the built-in judge is certain of, and other judges would see them cut",
-            "leave out --early-stop, or evaluation.judges",
-        )
     cache, device = run.settings.cache / "judgements", str(run.subject.model.device)
     return [open_judge(spec, cache=cache, labels=chosen.judge_labels, device=device) for spec in chosen.judges]
 

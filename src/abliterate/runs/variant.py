@@ -13,6 +13,7 @@ from abliterate.edits.hooks import edited
 from abliterate.evals import drift as drifts
 from abliterate.evals.certainty import certainly_refuses
 from abliterate.evals.costs import Perplexity, costs, perplexity, read_windows, window_losses
+from abliterate.evals.harness import TaskScore, run_tasks
 from abliterate.evals.judges import Agreement, Judge, Pair, agreement
 from abliterate.evals.outcome import Outcome
 from abliterate.evals.overrefusal import OverRefusal, over_refusal
@@ -79,6 +80,7 @@ class Measuring:
         borderline = self._borderline(name, variant, edit, outcomes)
         moved = () if edit is None or base is None else self._drift(name, variant, edit, base)
         losses, measured = self._perplexity(name, edit)
+        tasks = self._tasks(name, edit) if variant in ("unedited", "edited") else []
         seed = self.run.settings.evaluation.seed
         pairs = {label: list(zip(self.report[label], completions[label], strict=True)) for label in Label}
         scores = Scores(
@@ -96,6 +98,7 @@ class Measuring:
                 perplexity=measured,
             ),
             by_token=[] if edit is None or base is None else self._by_token(name, variant, edit, base),
+            tasks=tasks,
         )
         return Measured(scores, completions, outcomes, borderline, moved, losses)
 
@@ -178,6 +181,23 @@ class Measuring:
         # The text is no part of the run's hash, so its tokens are part of the stage's name.
         losses = run.stages.value(f"{name}-perplexity-{digest(windows)[:8]}", list[float], compute)
         return losses, perplexity(windows, losses, seed=chosen.seed)
+
+    def _tasks(self, name: str, edit: Ablate | None) -> list[TaskScore]:
+        run, chosen = self.run, self.run.settings.evaluation
+        if not chosen.tasks:
+            return []
+
+        def compute() -> list[TaskScore]:
+            with nullcontext() if edit is None else edited(run.subject, edit):
+                return run_tasks(
+                    run.subject,
+                    chosen.tasks,
+                    limit=chosen.task_limit,
+                    batch_size=chosen.task_batch,
+                    seed=chosen.seed,
+                )
+
+        return run.stages.value(f"{name}-tasks", list[TaskScore], compute)
 
 
 def _pairs(prompts: Used[Report], completions: Sequence[Completion]) -> list[Pair]:

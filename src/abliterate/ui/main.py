@@ -50,6 +50,9 @@ EarlyStop = Annotated[
     bool | None,
     typer.Option("--early-stop", help="End a completion once it is certain that it refuses; counts stay the same."),
 ]
+Tasks = Annotated[
+    str | None, typer.Option("--tasks", help="Tasks of lm-evaluation-harness: names or YAML files, with commas.")
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="Dtype of computation: auto, float32, bfloat16, ...")]
 Revision = Annotated[str | None, typer.Option("--revision", help="Hub branch, tag or commit.")]
@@ -70,6 +73,7 @@ def run(
     report_answered: ReportAnswered = None,
     strength: Strength = None,
     early_stop: EarlyStop = None,
+    tasks: Tasks = None,
     system_prompt: System = None,
     chat_template: Template = None,
     device: Device = None,
@@ -91,6 +95,7 @@ def run(
         "prompts.report_answered": report_answered,
         "edit.strength": strength,
         "evaluation.early_stop": early_stop,
+        "evaluation.tasks": _listed(tasks),
         **_model_flags(system_prompt, chat_template, device, dtype, revision, trust_remote_code),
     }
     verbs.run(model, out, verbs.settings(config, flags, assignments), force=force, json=json)
@@ -133,6 +138,7 @@ def measure(
     report_answered: ReportAnswered = None,
     strength: Strength = None,
     early_stop: EarlyStop = None,
+    tasks: Tasks = None,
     system_prompt: System = None,
     chat_template: Template = None,
     device: Device = None,
@@ -152,6 +158,7 @@ def measure(
         "prompts.report_answered": report_answered,
         "edit.strength": strength,
         "evaluation.early_stop": early_stop,
+        "evaluation.tasks": _listed(tasks),
         **_model_flags(system_prompt, chat_template, device, dtype, revision, trust_remote_code),
     }
     verbs.measure(model, direction, out, verbs.settings(config, flags, assignments), force=force, json=json)
@@ -258,6 +265,11 @@ def main() -> NoReturn:
     if code == INTERRUPTED:  # typer turns some interrupts into this exit code itself
         _complain("interrupted; the same command takes up where it was", INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _listed(text: str | None) -> list[str] | None:
+    """Names between commas; None when the option was not given."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _complain(message: str, code: int) -> int:

@@ -5,10 +5,16 @@ import random
 
 from abliterate.capture.contrast import Openings
 from abliterate.directions.select import Candidate
+from abliterate.directions.stability import Stability
 from abliterate.edits.proof import Proof
+from abliterate.evals.changes import change, shift
+from abliterate.evals.costs import Costs
 from abliterate.evals.drift import Drift
+from abliterate.evals.harness import TaskScore
+from abliterate.evals.judges import Agreement
+from abliterate.evals.overrefusal import OverRefusal
 from abliterate.evals.scores import Outcomes
-from abliterate.evals.statistics import Mean, wilson
+from abliterate.evals.statistics import Mean, newcombe, wilson
 from abliterate.reports.geometry import Cloud, Geometry, Histogram
 from abliterate.reports.record import (
     Chosen,
@@ -19,6 +25,8 @@ from abliterate.reports.record import (
     RunRecord,
     Sample,
     Scores,
+    Sensitivity,
+    Separation,
 )
 from abliterate.settings import Settings
 
@@ -206,11 +214,61 @@ def by_token(size):
     return [Mean(size / (i + 1), 32 - i // 2, 0.7 * size / (i + 1), 1.4 * size / (i + 1), 0) for i in range(40)]
 
 
-def rich_record(**changes):
+def measured(scores, base):
+    """Over-refusal, costs and agreement of one variant; `base` refuses a little more of everything."""
+    false, true = wilson(9 if base else 2, 60), wilson(50 if base else 3, 60)
+    return scores.model_copy(
+        update={
+            "over_refusal": OverRefusal(false, true, newcombe(false, true)),
+            "costs": Costs(wilson(1, 237), Mean(31.5, 120, 30.9, 31.9, 0), wilson(110, 120), wilson(2, 120)),
+            "tasks": [TaskScore("hellaswag", "acc,none", 0.61 if base else 0.59, 0.012, 500, "1.0", True)],
+            "agreement": [Agreement("builtin", "hf:some/judge", 237, 0.93, 0.86)],
+        }
+    )
+
+
+def sensitivity():
+    places = [(position, layer) for position in POSITIONS for layer in range(1, LAYERS)]
+    return Sensitivity(
+        halvings=16,
+        seed=0,
+        stability=[Stability(p, layer, 0.7 + 0.01 * layer, 0.6 + 0.01 * layer) for p, layer in places],
+        separation=[Separation(position=p, layer=layer, auroc=0.6 + 0.014 * layer) for p, layer in places],
+        n_refused=117,
+        n_answered=120,
+    )
+
+
+def changes():
+    """Refusals fell; false refusals of safe prompts did not tell."""
+    refused = change(
+        "refusals of prompts labelled refused",
+        ("unedited", "edited"),
+        [True] * 112 + [False] * 5,
+        [True] * 2 + [False] * 115,
+    )
+    safe = change(
+        "refusals of safe borderline prompts",
+        ("unedited", "edited"),
+        [True] * 9 + [False] * 51,
+        [False] * 2 + [True] * 7 + [False] * 51,
+    )
+    return [refused, safe]
+
+
+def rich_record(**changed):
     """A full run with everything that a report can draw."""
     record = full_record()
     sizes = {"unedited": None, "edited": 0.09, "random": 0.004}
     scores = [
         s.model_copy(update={"by_token": by_token(sizes[s.variant]) if sizes[s.variant] else []}) for s in record.scores
     ]
-    return record.model_copy(update={"geometry": geometry(), "scores": scores, **changes})
+    scores = [measured(one, one.variant == "unedited") for one in scores]
+    found = {"geometry": geometry(), "scores": scores, "sensitivity": sensitivity(), "changes": changes()}
+    return record.model_copy(
+        update={
+            **found,
+            "shifts": [shift("tokens of an answer", ("unedited", "edited"), [30, 31, 32], [31, 31, 33], seed=0)],
+            **changed,
+        }
+    )

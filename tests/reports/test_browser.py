@@ -16,8 +16,6 @@ from abliterate.reports.compare import render_comparison
 from abliterate.reports.html import render_report
 from tests.reports.records import ATTACK, full_record, rich_record, samples
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
-
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -29,13 +27,13 @@ FLAGS = (
     "--disable-sync",
 )
 MARKER = "<script>document.title='owned'; console.error('owned'); fetch('http://127.0.0.1:9/')</script>"
-LIMIT = 3_000_000  # bytes of a page with 500 examples
 
 Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
     binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if binary is None or driver is None:
@@ -145,10 +143,3 @@ def test_axe_finds_nothing(show: Open, name: str, scheme: str) -> None:
     page.execute_script(axe.read_text(encoding="utf-8"))
     found = page.execute_async_script("const done = arguments[0]; axe.run().then(done)")
     assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found["violations"]] == []
-
-
-def test_five_hundred_examples_weigh_no_more_than_three_megabytes() -> None:
-    long = [s.model_copy(update={"before": "word " * 200, "after": "word " * 200}) for s in samples()]
-    many = (long * 9)[:500]
-    assert len(many) == 500
-    assert len(render_report(rich_record(samples=many)).encode()) <= LIMIT

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 
 from abliterate.reports.card import render_card, reproduction
 from abliterate.settings import resolve
-from tests.reports.records import bake_record, full_record, measure_record
+from tests.reports.records import bake_record, full_record, measure_record, rich_record
 
 
 def changed(record, section, **values):
@@ -23,6 +23,7 @@ def local(source):
 def test_the_front_matter_of_a_hub_model():
     data = ModelCard(render_card(full_record())).data
     assert data.base_model == "example-lab/Example-1.5B-Instruct"
+    assert data.base_model_relation == "finetune"
     assert data.library_name == "transformers" and data.pipeline_tag == "text-generation"
     assert data.tags == ["abliterated", "abliterate", "refusal-ablation"]
 
@@ -77,7 +78,7 @@ def test_a_card_without_scores_says_so():
 
 
 def test_every_table_row_has_as_many_cells_as_its_header():
-    for record in (full_record(), bake_record(), measure_record()):
+    for record in (full_record(), rich_record(), bake_record(), measure_record()):
         blocks = [b for b in render_card(record).split("\n\n") if b.lstrip("\n").startswith("|")]
         assert blocks
         for block in blocks:
@@ -127,3 +128,16 @@ def test_remote_code_is_asked_for_where_the_model_needs_it():
 
 def test_the_same_record_gives_the_same_bytes():
     assert render_card(full_record()) == render_card(full_record())
+
+
+def test_a_card_says_how_to_undo_the_edit():
+    undo = render_card(full_record()).split("## How to undo it")[1].split("\n## ")[0]
+    assert "load [example-lab/Example-1.5B-Instruct]" in undo and "at revision `0123456789abcdef" in undo
+    assert "cannot be turned\nback by themselves" in undo and "direction.safetensors" in undo
+
+
+def test_a_card_gives_over_refusal_and_says_what_is_weak():
+    card = render_card(rich_record())
+    assert "| edited | 2: 3.3 % [0.9, 11.4] | 3: 5.0 % [1.7, 13.7] | +0.017 [−0.070, +0.107] |" in card
+    limits = card.split("## Limits")[1].split("## How")[0]
+    assert "built-in judge" in limits and "do not settle" in limits

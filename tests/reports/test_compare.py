@@ -14,6 +14,7 @@ def test_a_comparison_names_every_run_with_its_figures_and_weak_spots():
     for words in ("2 runs compared", "the figures can be set beside each other", "first", "half", "Edited at strength"):
         assert words in page.text, words
     assert page.text.count("2 of 117, [0.5, 6.0] %") == 2 and page.text.count("built-in judge") == 2
+    assert "refuses safe prompts that sound alarming run before after 0 to 100 % first 15.0 %" in page.text
 
 
 def test_only_what_differs_is_listed():

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from abliterate.directions.stability import Stability
 from abliterate.evals.scores import Outcomes
 from abliterate.evals.statistics import wilson
 from abliterate.reports.cautions import HELD_OUT, cautions
+from abliterate.reports.formats import format_mean
 from abliterate.reports.headline import headline
-from abliterate.reports.html import format_mean, render_report, verdict
+from abliterate.reports.html import render_report
 from abliterate.reports.record import RunRecord
+from abliterate.reports.verdict import verdict
 from tests.reports.records import (
     ATTACK,
     Mean,
@@ -319,3 +322,30 @@ def test_a_record_from_before_geometry_still_renders():
         del scores["by_token"]
     del old["settings"]["evaluation"]["judges"]
     assert render_report(RunRecord.model_validate(old)).startswith("<!doctype html>")
+
+
+def test_what_was_measured_beside_the_outcomes_is_shown():
+    text = Page(rendered("rich")).text
+    for words in (
+        "refusals of prompts labelled refused unedited and edited −94.0",
+        "over-refusal safe, refused unsafe, refused Youden’s J",
+        "tokens of an answer",
+        "agree on 93.0 % of 237 (Cohen’s kappa 0.86)",
+        "mean over 16 halvings",
+        "hellaswag acc,none 0.610 ± 0.012 0.590 ± 0.012",
+        "refuses safe prompts that sound alarming 3.3 % from 15.0 %",
+        "Refusals of safe borderline prompts: 60 prompts do not settle",
+    ):
+        assert words in text, words
+
+
+def test_an_unsteady_direction_is_named():
+    unsteady = rich_record().sensitivity.model_copy(update={"stability": [Stability(-2, 15, 0.4, 0.1)]})
+    assert any("cosine of 0.40 only" in sentence for sentence in cautions(rich_record(sensitivity=unsteady)))
+
+
+def test_five_hundred_examples_weigh_no_more_than_three_megabytes():
+    long = [s.model_copy(update={"before": "word " * 200, "after": "word " * 200}) for s in samples()]
+    many = (long * 9)[:500]
+    assert len(many) == 500
+    assert len(render_report(rich_record(samples=many)).encode()) <= 3_000_000

@@ -45,7 +45,7 @@ def test_several_runs_give_a_comparison(call: Call) -> None:
 
 def test_plots_are_written_as_svg_or_png(call: Call) -> None:
     assert call("plot", "one")[0] == 0
-    assert len(list(Path("one-plots").glob("*.svg"))) == 7
+    assert len(list(Path("one-plots").glob("*.svg"))) == 8
     code, out, _ = call("plot", "two/record.json", "-o", "figures", "--format", "png", "--json")
     assert code == 0 and len(json.loads(out)["written"]) == 4
     assert {path.suffix for path in Path("figures").iterdir()} == {".png"}

@@ -97,4 +97,4 @@ def weakness(difference: Difference, rate: float) -> str:
     start = f"{n} prompts do not settle whether this changed: starting from {100 * rate:.0f} %, "
     if least is None:
         return start + "even the largest possible change would probably stay within chance"
-    return start + f"a change of less than {100 * least:.0f} points would more likely than 1 in 5 stay within chance"
+    return start + f"a change of less than {100 * least:.0f} points goes unnoticed more than one time in five"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["activation_map", "histogram_grid", "histogram_svg", "kl_by_token", "strengths"]
+__all__ = ["activation_map", "histogram_grid", "histogram_svg", "kl_by_token", "steadiness", "strengths"]
 
 _COLUMNS: Final = 5
 
@@ -150,6 +150,31 @@ def _kl_by_token(record: RunRecord) -> "Figure | None":
     return figure
 
 
+def _steadiness(record: RunRecord) -> "Figure | None":
+    """Cosine between halves of the fit prompts, and held-out separation, by layer at the chosen position."""
+    if record.sensitivity is None or record.chosen is None:
+        return None
+    position = record.chosen.position
+    steady = sorted((s.layer, s.cosine, s.least) for s in record.sensitivity.stability if s.position == position)
+    if not steady:
+        return None
+    figure, axes = sheet(2.5)
+    layers, means, least = zip(*steady, strict=True)
+    axes.fill_between(layers, least, means, color=QUIET, alpha=0.25, lw=0, label="down to the least")
+    axes.plot(layers, means, color=QUIET, lw=1.5, marker=".", ms=4, label="cosine of halves, mean")
+    held = sorted((s.layer, s.auroc) for s in record.sensitivity.separation if s.position == position)
+    if held:
+        axes.plot(*zip(*held, strict=True), color=INK, lw=1.5, marker=".", ms=4, label="held-out separation (AUROC)")
+    axes.axvline(record.chosen.layer, color=MARK, lw=1.2, label="chosen layer")
+    axes.set_xlabel("layer (block whose input is read, counted from 0)")
+    axes.set_ylim(top=1.03)
+    layer_ticks(axes, record.model.layers)
+    axes.spines[["top", "right"]].set_visible(False)
+    legend(figure, axes)
+    return figure
+
+
+steadiness = Plot("stability", "Stability of the direction and held-out separation by layer", _steadiness)
 histogram_grid = Plot("projections", "Histograms of the projections of both sides, one for each layer", _histogram_grid)
 activation_map = Plot("map", "Prompts on the chosen direction and the first component of the rest", _activation_map)
 strengths = Plot("strengths", "Strength of the edit by layer", _strengths)

@@ -11,15 +11,9 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from abliterate.reports.cautions import cautions, judge_name
-from abliterate.reports.html import (
-    VARIANTS,
-    model_name,
-    portable_settings,
-    portable_source,
-    template,
-    verdict,
-)
+from abliterate.reports.formats import VARIANTS, model_name, portable_settings, portable_source, template
 from abliterate.reports.record import RunRecord
+from abliterate.reports.verdict import verdict
 from abliterate.settings import Settings
 
 __all__ = ["render_card", "reproduction"]
@@ -47,6 +41,7 @@ def render_card(record: RunRecord) -> str:
             ("refused", [(VARIANTS[s.variant], s.refused) for s in record.scores]),
             ("answered", [(VARIANTS[s.variant], s.answered) for s in record.scores]),
         ],
+        borderline=[(VARIANTS[s.variant], s.over_refusal) for s in record.scores if s.over_refusal is not None],
         drifts=[(VARIANTS[s.variant], s.drift) for s in record.scores if s.drift is not None],
         sources=", ".join(f"{label}: {portable_source(s)}" for label, s in record.prompts.sources.items()),
         remote_code=portable_settings(record.settings).get("model.trust_remote_code") is True,
@@ -74,7 +69,8 @@ def _hub_id(record: RunRecord) -> str | None:
 
 def _front_matter(base: str | None) -> str:
     """YAML, in which every JSON string is a string."""
-    lines = [f"base_model: {json.dumps(base)}"] if base else []
+    # Of the hub's four relations (adapter, merge, quantized, finetune) only the last means changed weights.
+    lines = [f"base_model: {json.dumps(base)}", "base_model_relation: finetune"] if base else []
     lines += ["library_name: transformers", "pipeline_tag: text-generation", "tags:"]
     return "\n".join([*lines, *(f"- {tag}" for tag in TAGS)])
 

@@ -10,6 +10,7 @@ __all__ = ["HELD_OUT", "cautions", "judge_name"]
 
 FEW: Final = 100  # prompts; with fewer, a rate near one half is known to ten points either way at best
 WIDE: Final = 0.15  # width of an interval
+STEADY: Final = 0.8  # cosine between the directions of two halves of the fit prompts
 KEPT: Final = 32  # prompts a side to estimate a mean from
 
 # The built-in judge's precision and recall on the held-out part of its validation set (docs/judges.md).
@@ -18,7 +19,7 @@ HELD_OUT: Final = {"refused": (0.975, 0.780), "complied": (0.582, 0.975)}
 
 def cautions(record: RunRecord) -> list[str]:
     """What to keep in mind when quoting this record; empty when it measured nothing and fitted nothing."""
-    return [*_prompts(record), *_judge(record), *_control(record), *_fit(record), *_form(record)]
+    return [*_prompts(record), *_judge(record), *_control(record), *_changes(record), *_fit(record), *_form(record)]
 
 
 def judge_name(record: RunRecord) -> str:
@@ -71,6 +72,13 @@ def _control(record: RunRecord) -> Iterator[str]:
         yield "How far the edit moves harmless answers was not measured."
 
 
+def _changes(record: RunRecord) -> Iterator[str]:
+    for change in record.changes:
+        if change.after == "edited" and change.weakness:
+            sentence = f"{change.what}: {change.weakness}."
+            yield sentence[0].upper() + sentence[1:]
+
+
 def _fit(record: RunRecord) -> Iterator[str]:
     seen = record.observed
     if seen is not None and min(seen.kept_refused, seen.kept_answered) < KEPT:
@@ -78,6 +86,15 @@ def _fit(record: RunRecord) -> Iterator[str]:
             f"The direction was estimated from {seen.kept_refused} refused and {seen.kept_answered} answered prompts;"
             f" with fewer than {KEPT} a side it may be another one the next time."
         )
+
+    if record.sensitivity is not None and record.chosen is not None:
+        place = (record.chosen.position, record.chosen.layer)
+        steady = next((s for s in record.sensitivity.stability if (s.position, s.layer) == place), None)
+        if steady is not None and steady.cosine < STEADY:
+            yield (
+                f"Two halves of the fit prompts give directions with a cosine of {steady.cosine:.2f} only: another"
+                " sample of prompts would give another direction."
+            )
 
 
 def _form(record: RunRecord) -> Iterator[str]:

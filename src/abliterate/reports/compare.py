@@ -9,15 +9,10 @@ from markupsafe import Markup
 from abliterate.evals.scores import Outcomes
 from abliterate.evals.statistics import Rate
 from abliterate.reports.cautions import cautions, judge_name
-from abliterate.reports.html import (
-    content_policy,
-    model_name,
-    portable_settings,
-    read_template,
-    template,
-    verdict,
-)
+from abliterate.reports.formats import model_name, portable_settings, read_template, template
+from abliterate.reports.html import content_policy
 from abliterate.reports.record import RunRecord, Scores
+from abliterate.reports.verdict import verdict
 
 __all__ = ["incomparable", "render_comparison"]
 
@@ -97,7 +92,18 @@ def _groups(runs: Mapping[str, RunRecord]) -> list[tuple[str, list[Bar]]]:
                 bars.append(Bar(name, None if before is None else _rate(before, label, outcome), after))
         if bars:
             groups.append((title, bars))
+    borderline = [_borderline(name, runs[name], scores) for name, scores in _shown(runs)]
+    if any(borderline):
+        groups.append(("refuses safe prompts that sound alarming", [bar for bar in borderline if bar is not None]))
     return groups
+
+
+def _borderline(name: str, record: RunRecord, scores: Scores) -> Bar | None:
+    if scores.over_refusal is None:
+        return None
+    before = record.of("unedited") if scores.variant == "edited" else None
+    old = None if before is None or before.over_refusal is None else before.over_refusal.false_refusals
+    return Bar(name, old, scores.over_refusal.false_refusals)
 
 
 def _rate(scores: Scores, label: str, outcome: str) -> Rate:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from abliterate.reports.activations import activation_map, histogram_grid, kl_by_token, strengths
+from abliterate.reports.activations import activation_map, histogram_grid, kl_by_token, steadiness, strengths
 from abliterate.reports.canvas import Plot
 from abliterate.reports.plots import candidate_map, outcome_bars, separation_by_layer
 from abliterate.reports.record import RunRecord
@@ -16,6 +16,7 @@ PLOTS: Final[tuple[Plot, ...]] = (
     kl_by_token,
     candidate_map,
     separation_by_layer,
+    steadiness,
     histogram_grid,
     activation_map,
     strengths,

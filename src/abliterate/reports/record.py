@@ -117,19 +117,20 @@ class Scores(Facts):
         tasks: metrics of lm-evaluation-harness.
         seed: of what was drawn to make a control.
         cosine: of a control's direction with the one that was edited.
+        by_token: KL at each token of the answer, on the first few answered prompts.
     """
 
     variant: Variant
     refused: Outcomes
     answered: Outcomes
     drift: Drift | None = None
-    by_token: list[Mean] = []  # KL at each token of the answer, on the first few answered prompts
     agreement: list[Agreement] = []
     over_refusal: OverRefusal | None = None
     costs: Costs | None = None
     tasks: list[TaskScore] = []
     seed: int | None = None
     cosine: float | None = None
+    by_token: list[Mean] = []
 
 
 class Separation(Facts):

@@ -17,7 +17,7 @@ from abliterate.evals.effects import kl_divergence
 from abliterate.evals.statistics import Mean, bootstrap_mean
 from abliterate.runs.context import Context
 
-PROMPTS = 32
+PROMPTS = 16
 POSITIONS = 64
 FEWEST = 8  # completions that must reach a position for its mean to be shown
 

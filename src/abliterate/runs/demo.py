@@ -46,7 +46,7 @@ def demo_settings(settings: Settings) -> Settings:
         "observe": ObserveSettings(max_new_tokens=12),
         "selection": SelectionSettings(screen_prompts=4, kl_prompts=32, finalists=6),
         "evaluation": EvaluationSettings(
-            max_new_tokens=32, controls=("random",), borderline_limit=12, separation_prompts=24
+            max_new_tokens=32, controls=("random",), borderline_limit=0, separation_prompts=16
         ),
     }
     update = {}

@@ -69,7 +69,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Found:
-    """The direction, the table it was chosen from, how much it depends on the prompts, and where those lie."""
+    """The chosen direction, the table it was chosen from, how much it depends on the prompts, and where they lie."""
 
     direction: Direction
     candidates: list[Candidate]

@@ -88,7 +88,6 @@ class Measuring:
             refused=tally(outcomes[Label.REFUSED]),
             answered=tally(outcomes[Label.ANSWERED]),
             drift=drifts.summary(moved, seed=seed) if moved else None,
-            by_token=[] if edit is None or base is None else self._by_token(name, variant, edit, base),
             agreement=agreed,
             over_refusal=_over_refusal(borderline),
             costs=costs(
@@ -98,6 +97,7 @@ class Measuring:
                 seed=seed,
                 perplexity=measured,
             ),
+            by_token=[] if edit is None or base is None else self._by_token(name, variant, edit, base),
             tasks=tasks,
         )
         return Measured(scores, completions, outcomes, borderline, moved, losses)
@@ -162,13 +162,11 @@ class Measuring:
         return run.stages.value(f"{name}-drift", list[tuple[float, float]], compute)
 
     def _by_token(self, name: str, variant: Variant, edit: Ablate, base: Measured) -> list[Mean]:
-        run = self.run
-
         def compute() -> list[Mean]:
-            sequences, answers = run.chat.encode(self.report[Label.ANSWERED]), base.completions[Label.ANSWERED]
-            return kl_by_token(run, edit, sequences, answers, title=f"{variant}: KL by token")
+            sequences, answers = self.run.chat.encode(self.report[Label.ANSWERED]), base.completions[Label.ANSWERED]
+            return kl_by_token(self.run, edit, sequences, answers, title=f"{variant}: KL by token")
 
-        return run.stages.value(f"{name}-by-token", list[Mean], compute)
+        return self.run.stages.value(f"{name}-by-token", list[Mean], compute)
 
     def _perplexity(self, name: str, edit: Ablate | None) -> tuple[Sequence[float], Perplexity | None]:
         run, chosen = self.run, self.run.settings.evaluation

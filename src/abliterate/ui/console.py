@@ -22,6 +22,7 @@ from rich.table import Table
 
 from abliterate.anatomy.inspection import Inspection
 from abliterate.evals.scores import Outcomes
+from abliterate.evals.statistics import Mean
 from abliterate.reports.record import RunRecord
 
 TITLES = {
@@ -110,6 +111,7 @@ class Console:
             )
         if record.of("edited") is not None:
             self.out.print("", _drift_table(record), "", sep="\n")
+        self._measured(record)
         self._proof(record)
         if out is not None:
             self.out.print(f"\nWritten to {out}: {', '.join(sorted(p.name for p in out.iterdir()))}", soft_wrap=True)
@@ -136,6 +138,32 @@ class Console:
             self.out.print(
                 f"Direction: position {record.chosen.position}, layer {record.chosen.layer} of {record.model.layers}"
             )
+
+    def _measured(self, record: RunRecord) -> None:
+        """What the tests say of the edit, over-refusal, and tasks."""
+        for change in record.changes:
+            if change.after == "edited":
+                self.out.print(f"{change.what}: {change.difference}, McNemar p = {change.test.p:.2g}", soft_wrap=True)
+                if change.weakness:
+                    self.out.print(f"  {change.weakness}", soft_wrap=True)
+        for scores in record.scores:
+            if (over := scores.over_refusal) is not None:
+                self.out.print(
+                    f"Over-refusal, {TITLES[scores.variant]}: {over.false_refusals} of safe prompts that sound"
+                    f" alarming, {over.true_refusals} of unsafe ones, J {over.youden}",
+                    soft_wrap=True,
+                )
+            if (costs := scores.costs) is not None and costs.perplexity is not None:
+                found = costs.perplexity
+                self.out.print(
+                    f"Perplexity, {TITLES[scores.variant]}: {found.perplexity:.3f} over {found.tokens} tokens",
+                    soft_wrap=True,
+                )
+            for task in scores.tasks:
+                error = "" if task.error is None else f" ± {task.error:.3f}"
+                self.out.print(
+                    f"{task.task}, {TITLES[scores.variant]}: {task.metric} {task.value:.3f}{error} (n = {task.n})"
+                )
 
     def _proof(self, record: RunRecord) -> None:
         if (proof := record.proof) is not None:
@@ -211,8 +239,18 @@ def _cells(outcomes: Outcomes) -> list[str]:
 
 
 def _drift_table(record: RunRecord) -> Table:
-    table = Table("KL on answered prompts, nats", "first token", "whole completion", box=None, pad_edge=False)
+    table = Table(
+        "KL on answered prompts, nats", "first token", "whole completion", "n, seed", box=None, pad_edge=False
+    )
     for scores in record.scores:
         if scores.drift is not None:
-            table.add_row(TITLES[scores.variant], str(scores.drift.first_token), str(scores.drift.completion))
+            drift = scores.drift
+            table.add_row(
+                TITLES[scores.variant], str(drift.first_token), str(drift.completion), _drawn(drift.first_token)
+            )
     return table
+
+
+def _drawn(mean: Mean) -> str:
+    """How many observations, and the seed of the resampling where there was one."""
+    return f"{mean.n}" if mean.seed is None else f"{mean.n}, {mean.seed}"

@@ -25,6 +25,7 @@ bench: $(VENV)/demo.done
 	$(BIN)/python -m benchmarks.capture
 	$(BIN)/python -m benchmarks.hooks
 	$(BIN)/python -m benchmarks.requantise
+	$(BIN)/python -m benchmarks.measure
 
 # torch first and by itself: an index that holds a CPU build serves that one, without gigabytes of CUDA.
 $(VENV)/torch.done: constraints.txt

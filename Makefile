@@ -39,6 +39,7 @@ bench: $(VENV)/demo.done
 	$(BIN)/python -m benchmarks.inspect
 	$(BIN)/python -m benchmarks.architectures
 	$(BIN)/python -m benchmarks.architectures image-text --keep build/image-text.jsonl
+	$(BIN)/python -m benchmarks.measure
 
 # torch first and by itself: an index that holds a CPU build serves that one, without gigabytes of CUDA.
 $(VENV)/torch.done: constraints.txt

@@ -1,7 +1,8 @@
 """Claim: `--early-stop` halves the time of a refused-heavy run and leaves every outcome as it was.
 
-The same prompts, token budget and batches by plain `generate` and with early stop, in turn. `ratio` is the median over
-rounds; `same_outcomes` the share of prompts whose outcome is the same.
+A refused-heavy run: most prompts are refused, a few are answered at length, and in a batch of plain `generate` all
+wait for those. The same prompts and token budget by plain `generate` and with early stop, in turn. `ratio` is the
+median over rounds; `same_outcomes` the share of prompts whose outcome is the same.
 """
 
 import argparse
@@ -27,11 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", help="a directory or hub id; default: the demonstration model")
     parser.add_argument("--prompts", type=int, default=48)
+    parser.add_argument("--answered", type=int, default=4, help="how many of them are expected to be answered")
     parser.add_argument("--tokens", type=int, default=256, help="budget of a completion")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     model = load(given.model or demo_model(resolve().cache))
-    texts = load_prompts("builtin", Label.REFUSED).take(Split.REPORT, given.prompts)
+    sizes = {Label.REFUSED: given.prompts - given.answered, Label.ANSWERED: given.answered}
+    texts = [text for label, n in sizes.items() for text in load_prompts("builtin", label).take(Split.REPORT, n)]
     sequences = Chat(model.tokenizer).encode(texts)
     thinks = "</think>" in str(model.tokenizer.chat_template)
     kept: dict[str, list[Completion]] = {}
@@ -53,6 +56,7 @@ def main() -> None:
             "ratio": round(ratio(early, plain), 4),
             "same_outcomes": same / len(texts),
             "prompts": len(texts),
+            "answered": given.answered,
             "max_new_tokens": given.tokens,
             "refused": tally(outcomes["plain"]).refused.count,
             "tokens_plain": sum(len(c.ids) for c in kept["plain"]),

@@ -68,7 +68,6 @@ def test_the_kl_by_token_begins_with_that_of_the_first_token(record: RunRecord) 
     assert unedited is not None and edited is not None and edited.drift is not None
     assert unedited.by_token == []
     assert 0 < len(edited.by_token) <= 8
-    # The same 16 prompts give both figures.
     assert edited.by_token[0].n == edited.drift.first_token.n
     assert edited.by_token[0].mean == pytest.approx(edited.drift.first_token.mean, rel=1e-3)
     assert all(a.n >= b.n for a, b in zip(edited.by_token, edited.by_token[1:], strict=False))

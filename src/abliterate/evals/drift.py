@@ -7,6 +7,7 @@ Numbers under different definitions are never comparable.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -66,11 +67,11 @@ def drift_each(
     *,
     title: str = "KL",
     progress: Progress = SILENT,
-) -> list[tuple[float, float]]:
-    """As `drift`, but the two KLs of every prompt, which can be compared pair by pair."""
+) -> list[list[float]]:
+    """KL in nats at every token of each completion: what both means of `drift` are taken of."""
     texts = [[*ids, *completion.ids] for ids, completion in zip(sequences, completions, strict=True)]
 
-    def work(rows: list[int]) -> list[tuple[float, float]]:
+    def work(rows: list[int]) -> list[list[float]]:
         batch = batch_of(subject, [texts[i] for i in rows])
         lengths = [max(len(completions[i].ids), 1) for i in rows]
         keep = max(lengths) + 1
@@ -86,22 +87,39 @@ def drift_each(
     )
 
 
-def summary(values: Sequence[tuple[float, float]], *, seed: int) -> Drift:
+def summary(values: Sequence[Sequence[float]], *, seed: int) -> Drift:
     """The means of both KLs over prompts.
 
     Args:
         values: of `drift_each`, at least one.
         seed: of the bootstrap.
     """
-    first, whole = zip(*values, strict=True)
+    first, whole = zip(*map(both, values), strict=True)
     return Drift(bootstrap_mean(first, seed=seed), bootstrap_mean(whole, seed=seed))
 
 
+def both(values: Sequence[float]) -> tuple[float, float]:
+    """Of one prompt's KL at every token: that at the first, and the mean."""
+    return values[0], fmean(values)
+
+
+def by_token(values: Sequence[Sequence[float]], *, seed: int) -> list[Mean]:
+    """Mean KL at the first, second, ... token, over the completions that reach it, as far as `FEWEST` do.
+
+    Args:
+        values: of `drift_each`.
+        seed: of the bootstrap.
+    """
+    longest = max(map(len, values), default=0)
+    reached = [[row[n] for row in values if len(row) > n] for n in range(longest)]
+    return [bootstrap_mean(column, seed=seed) for column in reached if len(column) >= FEWEST]
+
+
 EXTRA_TOKENS = 128
+FEWEST = 8
 
 
-def _one(before: Tensor, after: Tensor, length: int) -> tuple[float, float]:
-    """First-token KL and mean KL over the `length` positions that predict a completion's tokens."""
+def _one(before: Tensor, after: Tensor, length: int) -> list[float]:
+    """KL at each of the `length` positions that predict a completion's tokens."""
     p, q = (x[-length - 1 : -1].log_softmax(dim=-1) for x in (before, after))
-    kl = kl_divergence(p, q)
-    return float(kl[0]), float(kl.mean())
+    return [float(value) for value in kl_divergence(p, q)]

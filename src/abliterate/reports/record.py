@@ -117,7 +117,7 @@ class Scores(Facts):
         tasks: metrics of lm-evaluation-harness.
         seed: of what was drawn to make a control.
         cosine: of a control's direction with the one that was edited.
-        by_token: KL at each token of the answer, on the first few answered prompts.
+        by_token: KL at each token of the answer.
     """
 
     variant: Variant

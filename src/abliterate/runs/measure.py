@@ -12,6 +12,7 @@ from abliterate.directions.direction import Direction
 from abliterate.directions.estimators import random_vector, shuffled
 from abliterate.edits.edit import Ablate
 from abliterate.evals.changes import Change, Shift, change, shift
+from abliterate.evals.drift import both
 from abliterate.evals.judges import Judge, open_judge
 from abliterate.evals.outcome import Outcome
 from abliterate.reports.record import Sample, Scores, Variant
@@ -148,7 +149,7 @@ def _shifts(found: Mapping[str, Measured], seed: int) -> list[Shift]:
         if name in ("unedited", "edited"):
             continue
         for part, what in enumerate(("first token", "whole completion")):
-            old, new = ([pair[part] for pair in m.drift] for m in (control, after))
+            old, new = ([both(values)[part] for values in m.drift] for m in (control, after))
             shifts.append(shift(f"KL of the {what}, nats", (name, "edited"), old, new, seed=seed))
     return shifts
 

@@ -18,10 +18,8 @@ from abliterate.evals.judges import Agreement, Judge, Pair, agreement
 from abliterate.evals.outcome import Outcome
 from abliterate.evals.overrefusal import OverRefusal, over_refusal
 from abliterate.evals.scores import tally
-from abliterate.evals.statistics import Mean
 from abliterate.files import digest
 from abliterate.reports.record import Scores, Variant
-from abliterate.runs.bytoken import kl_by_token
 from abliterate.runs.context import Context
 
 
@@ -34,7 +32,7 @@ class Measured:
         completions: of the report prompts.
         outcomes: of those.
         borderline: outcomes on the borderline prompts; empty where they were not measured.
-        drift: KL at the first token and over the completion, of each answered prompt; empty of the unedited model.
+        drift: KL at every token of the answer to each answered prompt; empty of the unedited model.
         losses: of each window of the perplexity file; empty where none was named.
     """
 
@@ -42,7 +40,7 @@ class Measured:
     completions: Mapping[Label, list[Completion]]
     outcomes: Mapping[Label, list[Outcome]]
     borderline: Mapping[Label, list[Outcome]] = field(default_factory=dict)
-    drift: Sequence[tuple[float, float]] = ()
+    drift: Sequence[Sequence[float]] = ()
     losses: Sequence[float] = ()
 
 
@@ -97,7 +95,7 @@ class Measuring:
                 seed=seed,
                 perplexity=measured,
             ),
-            by_token=[] if edit is None or base is None else self._by_token(name, variant, edit, base),
+            by_token=drifts.by_token(moved, seed=seed),
             tasks=tasks,
         )
         return Measured(scores, completions, outcomes, borderline, moved, losses)
@@ -146,10 +144,10 @@ class Measuring:
 
         return run.stages.value(stage, list[Completion], compute)
 
-    def _drift(self, name: str, variant: Variant, edit: Ablate, base: Measured) -> list[tuple[float, float]]:
+    def _drift(self, name: str, variant: Variant, edit: Ablate, base: Measured) -> list[list[float]]:
         run = self.run
 
-        def compute() -> list[tuple[float, float]]:
+        def compute() -> list[list[float]]:
             return drifts.drift_each(
                 run.subject,
                 edit,
@@ -159,14 +157,7 @@ class Measuring:
                 progress=run.progress,
             )
 
-        return run.stages.value(f"{name}-drift", list[tuple[float, float]], compute)
-
-    def _by_token(self, name: str, variant: Variant, edit: Ablate, base: Measured) -> list[Mean]:
-        def compute() -> list[Mean]:
-            sequences, answers = self.run.chat.encode(self.report[Label.ANSWERED]), base.completions[Label.ANSWERED]
-            return kl_by_token(self.run, edit, sequences, answers, title=f"{variant}: KL by token")
-
-        return self.run.stages.value(f"{name}-by-token", list[Mean], compute)
+        return run.stages.value(f"{name}-drift", list[list[float]], compute)
 
     def _perplexity(self, name: str, edit: Ablate | None) -> tuple[Sequence[float], Perplexity | None]:
         run, chosen = self.run, self.run.settings.evaluation

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from abliterate.anatomy.inspection import Inspection
+from abliterate.evals.changes import Change
 from abliterate.evals.scores import Outcomes
 from abliterate.evals.statistics import Mean
 from abliterate.reports.record import RunRecord
@@ -141,11 +142,12 @@ class Console:
 
     def _measured(self, record: RunRecord) -> None:
         """What the tests say of the edit, over-refusal, and tasks."""
-        for change in record.changes:
-            if change.after == "edited":
-                self.out.print(f"{change.what}: {change.difference}, McNemar p = {change.test.p:.2g}", soft_wrap=True)
-                if change.weakness:
-                    self.out.print(f"  {change.weakness}", soft_wrap=True)
+        changes = [change for change in record.changes if change.after == "edited"]
+        if changes:
+            self.out.print(_changes_table(changes), "", sep="\n")
+        for change in changes:
+            if change.weakness:
+                self.out.print(f"{change.what}: {change.weakness}.")
         for scores in record.scores:
             if (over := scores.over_refusal) is not None:
                 self.out.print(
@@ -238,10 +240,18 @@ def _cells(outcomes: Outcomes) -> list[str]:
     ]
 
 
+def _changes_table(changes: Sequence[Change]) -> Table:
+    """Newcombe's paired interval, and the p of McNemar's exact test."""
+    table = Table("edited minus unedited", "paired difference", "McNemar p", "n", box=None, pad_edge=False)
+    for change in changes:
+        moved = change.difference
+        shown = f"{moved.value:+.3f} [{moved.low:+.3f}, {moved.high:+.3f}]"
+        table.add_row(change.what, shown, f"{change.test.p:.2g}", str(moved.n))
+    return table
+
+
 def _drift_table(record: RunRecord) -> Table:
-    table = Table(
-        "KL on answered prompts, nats", "first token", "whole completion", "n, seed", box=None, pad_edge=False
-    )
+    table = Table("KL, nats, answered", "first token", "whole completion", "n, seed", box=None, pad_edge=False)
     for scores in record.scores:
         if scores.drift is not None:
             drift = scores.drift

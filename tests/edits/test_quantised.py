@@ -136,7 +136,7 @@ def test_a_format_that_cannot_be_edited_is_refused_with_its_reason_and_the_way_o
     with pytest.raises(UnsupportedModel) as caught:
         scheme.editable(OUT)
     assert OUT in caught.value.problem and reason in caught.value.problem
-    for way in ("unquantised original", "hooks", "adapter"):
+    for way in ("unquantised original", "hooks"):
         assert way in caught.value.remedy
 
 

@@ -45,8 +45,7 @@ REASONS = {
     "gptq": "with roundings that make up for one another on calibration data, which rounding anew would lose",
 }
 REMEDY = (
-    "bake the unquantised original and quantise the result, or leave this checkpoint as it is and use the edit "
-    "as hooks or as an adapter"
+    "bake the unquantised original and quantise the result, or leave this checkpoint as it is and use the edit as hooks"
 )
 
 

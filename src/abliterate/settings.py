@@ -65,6 +65,7 @@ class SelectionSettings(Section):
     kl_limit: float = Field(0.1, gt=0, description="largest first-token KL on answered prompts, in nats")
     induce_share: float = Field(0.25, description="share of the way from answering to refusing that adding must cover")
     depth: float = Field(0.8, gt=0, le=1, description="only layers in this first part of the model")
+    separation: float = Field(0.0, ge=0, le=1, description="least AUROC on the select prompts of what is measured")
     screen_prompts: int = Field(8, ge=0, description="prompts to screen all candidates with; 0: measure all fully")
     kl_prompts: int = Field(96, ge=1, description="answered prompts for the KL: select, then fit")
     finalists: int = Field(12, ge=1, description="candidates measured in full after the screening")

@@ -1,5 +1,6 @@
 """The choice among candidates: thresholds, screening, and what is said when none passes."""
 
+import dataclasses
 import math
 
 import pytest
@@ -149,3 +150,20 @@ def test_the_choice_is_the_paper_s(effects):
             run(effects)
     else:
         assert allowed[run(effects)[0]] == min(allowed.values())
+
+
+def test_what_does_not_tell_the_sides_apart_is_not_measured():
+    effects = {(-1, 2): Effects(-9.0, 1.0, 0.01), (-1, 3): GOOD}
+    apart = {(-1, 2): 0.62, (-1, 3): 0.97}
+    some = [dataclasses.replace(c, separation=apart[c.position, c.layer]) for c in candidates(*effects)]
+    measured = []
+
+    def score(those):
+        measured.extend((c.position, c.layer) for c in those)
+        return [effects[c.position, c.layer] for c in those]
+
+    chosen, table = select(
+        some, layers=LAYERS, thresholds=Thresholds(separation=0.9), finalists=3, screen=None, score=score
+    )
+    assert (chosen.position, chosen.layer) == (-1, 3) and measured == [(-1, 3)]
+    assert table[0].verdict == "AUROC 0.62 < 0.9"

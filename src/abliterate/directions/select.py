@@ -72,11 +72,13 @@ class Thresholds:
         kl: largest first-token KL, in nats.
         induce: least refusal score (log-odds) under addition.
         depth: candidates from the last (1 - depth) of the layers are too close to the unembedding.
+        separation: least AUROC of the projection on the select prompts; 0 asks nothing, as the paper does.
     """
 
     kl: float = 0.1
     induce: float = 0.0
     depth: float = 0.8
+    separation: float = 0.0
 
 
 def select(
@@ -105,10 +107,15 @@ def select(
         NoDirectionFound: none passes; the message shows the nearest ones.
     """
     table = {(c.position, c.layer): c for c in candidates}
-    shallow = [c for c in candidates if c.layer < int(thresholds.depth * layers)]
+    shallow = []
     for c in candidates:
-        if c not in shallow:
+        if c.layer >= int(thresholds.depth * layers):
             table[c.position, c.layer] = dataclasses.replace(c, verdict="too deep")
+        elif c.separation < thresholds.separation:
+            verdict = f"AUROC {c.separation:.2f} < {thresholds.separation:g}"
+            table[c.position, c.layer] = dataclasses.replace(c, verdict=verdict)
+        else:
+            shallow.append(c)
     if screen is not None:
         screened = [
             dataclasses.replace(c, screen=cheap.bypass, screen_kl=cheap.kl, verdict="screened out")

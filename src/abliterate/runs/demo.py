@@ -44,7 +44,7 @@ def demo_settings(settings: Settings) -> Settings:
     sized = {
         "prompts": PromptSettings(fit_limit=128, select_limit=16, report_limit=96),
         "observe": ObserveSettings(max_new_tokens=12),
-        "selection": SelectionSettings(screen_prompts=4, kl_prompts=32, finalists=4),
+        "selection": SelectionSettings(separation=0.9, screen_prompts=4, kl_prompts=32, finalists=4),
         "evaluation": EvaluationSettings(
             max_new_tokens=32, controls=("random",), borderline_limit=0, separation_prompts=16
         ),

@@ -122,7 +122,9 @@ def find(run: Context, seen: Observation) -> Found:
     best, table = select(
         candidates,
         layers=run.subject.anatomy.layers,
-        thresholds=Thresholds(settings.kl_limit, seen.openings.level(settings.induce_share), settings.depth),
+        thresholds=Thresholds(
+            settings.kl_limit, seen.openings.level(settings.induce_share), settings.depth, settings.separation
+        ),
         finalists=settings.finalists,
         screen=screen if settings.screen_prompts else None,
         score=score,

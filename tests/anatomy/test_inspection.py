@@ -12,6 +12,7 @@ from abliterate.anatomy.load import load_config
 from abliterate.anatomy.study import study
 from abliterate.ui.console import Console
 from abliterate.ui.main import main
+from benchmarks.configs import default_config
 from tests.toys import HEADS, INNER, LAYERS, VOCABULARY, WIDTH, build, toy
 
 
@@ -146,3 +147,11 @@ def test_names_are_never_cut_at_80_columns(kind, capsys, monkeypatch):
     for row in found.rows:
         assert row.stored.rpartition(".N.")[2] in out
         assert all(gain in out for gain in row.gains)
+
+
+def test_blocks_that_differ_have_rows_of_their_own():
+    """OLMo hybrid: a norm stands behind the MLP of its attention blocks only."""
+    found = inspect("olmo_hybrid", study(default_config("olmo_hybrid")), None)
+    rows = [row for row in found.rows if row.parameter == "model.layers.N.mlp.down_proj.weight"]
+    assert {row.gains for row in rows} == {(), ("post_feedforward_layernorm",)}
+    assert len({layer for row in rows for layer in row.layers}) == found.layers == sum(len(row.layers) for row in rows)

@@ -98,8 +98,9 @@ def inspect(
     ties = {name: tie.names for tie in layout.ties() for name in tie.names}
     by_name = {part.name: part for part in parts}
     rows = tuple(
-        _row([by_name[name] for name in names], pattern, study, ties, held)
+        _row(group, pattern, study, ties, held)
         for pattern, names in places(by_name).items()
+        for group in _alike([by_name[name] for name in names], study)
     )
     return Inspection(
         source=str(source),

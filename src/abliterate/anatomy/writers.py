@@ -63,11 +63,6 @@ class Writer:
     gains: tuple[Gain, ...]
     kind: str
 
-    @property
-    def module(self) -> str:
-        """Dotted name of the module that owns the parameter."""
-        return self.parameter.rpartition(".")[0]
-
 
 @dataclass(frozen=True)
 class Finding:
